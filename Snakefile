@@ -1,0 +1,146 @@
+"""Builds an edition of the report: snakemake --configfile editions/quick.yaml
+
+runs -> executed notebooks -> staged pages -> build/EDITION/_build/html/index.html
+"""
+
+import itertools
+import json
+import os
+import shlex
+import sys
+
+from vaelib import InputError
+from vaelib.config import TrainingConfig
+from snakemake.exceptions import WorkflowError
+
+# cells run side by side, one thread each
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+KEYS = {"edition", "dataset", "archs", "latent_dims", "seeds", "settings"}
+if set(config) != KEYS:
+    raise WorkflowError(
+        f"an edition has the keys {', '.join(sorted(KEYS))}, this one has {', '.join(sorted(config)) or 'none'}: "
+        "give --configfile editions/quick.yaml"
+    )
+
+BUILD = f"build/{config['edition']}"
+EXECUTE = f"{shlex.quote(sys.executable)} workflow/execute.py"
+
+
+def cell(arch, latent_dim, seed):
+    own = dict(dataset=config["dataset"], arch=arch, latent_dim=latent_dim, seed=seed, runs_root=f"{BUILD}/runs")
+    try:
+        return TrainingConfig.from_mapping(config["settings"] | own)
+    except InputError as error:
+        raise WorkflowError(f"edition {config['edition']}: {error}")
+
+
+GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
+CONFIGS = {c.run_name: c for c in GRID}
+# a page for each cell's first seed; the other seeds are in the tables
+PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
+STUDIES = ["grid", "reproduce"]
+CHAPTERS = [os.path.relpath(file, "book") for file in glob_wildcards("book/{file}").file]
+CHAPTERS = [
+    file for file in glob_wildcards("book/{file}").file if not file.startswith(("pages/", "_build/")) and "/." not in f"/{file}"
+]
+
+
+def parameters(c):
+    return json.dumps(c.settings() | {"runs_root": c.runs_root})
+
+
+def finished(configs):
+    return [f"{c.run_path}/model.safetensors" for c in configs]
+
+
+rule site:
+    input:
+        expand(f"{BUILD}/book/pages/{{page}}.ipynb", page=STUDIES + list(PAGES)),
+        expand(f"{BUILD}/book/{{file}}", file=CHAPTERS),
+        config="_config.yml",
+    output:
+        f"{BUILD}/_build/html/index.html",
+    log:
+        f"{BUILD}/logs/site.log",
+    shell:
+        "{sys.executable} -m jupyter_book build {BUILD}/book --config {input.config} --path-output {BUILD}"
+        " -W --keep-going -q > {log} 2>&1"
+
+
+rule train:
+    input:
+        expand(
+            "vaelib/{module}.py",
+            module=["__init__", "config", "data", "models", "objective", "run", "training"],
+        ),
+        template=ancient("notebooks/train.ipynb"),
+        execute=ancient("workflow/execute.py"),
+    output:
+        f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+    params:
+        settings=lambda wildcards: parameters(CONFIGS[wildcards.run]),
+    log:
+        f"{BUILD}/logs/{{run}}.log",
+    shell:
+        "{EXECUTE} {input.template} {BUILD}/logs/{wildcards.run}.ipynb --until train -p {params.settings:q} > {log} 2>&1"
+
+
+rule page:
+    input:
+        lambda wildcards: finished([PAGES[wildcards.cell]]),
+        "vaelib/latent.py",
+        "vaelib/plots.py",
+        template="notebooks/train.ipynb",
+    output:
+        f"{BUILD}/executed/{{cell}}.ipynb",
+    wildcard_constraints:
+        cell="|".join(PAGES),
+    params:
+        settings=lambda wildcards: parameters(PAGES[wildcards.cell]),
+    log:
+        f"{BUILD}/logs/{{cell}}.page.log",
+    shell:
+        "{EXECUTE} {input.template} {output} -p {params.settings:q} > {log} 2>&1"
+
+
+rule study:
+    input:
+        finished(GRID),
+        "vaelib/tables.py",
+        "vaelib/plots.py",
+        template="notebooks/{study}.ipynb",
+    output:
+        f"{BUILD}/executed/{{study}}.ipynb",
+    wildcard_constraints:
+        study="|".join(STUDIES),
+    params:
+        settings=json.dumps({"runs": [str(c.run_path) for c in GRID]}),
+    log:
+        f"{BUILD}/logs/{{study}}.log",
+    shell:
+        "{EXECUTE} {input.template} {output} -p {params.settings:q} > {log} 2>&1"
+
+
+rule stage:
+    input:
+        page=f"{BUILD}/executed/{{page}}.ipynb",
+        stage="workflow/stage.py",
+    output:
+        f"{BUILD}/book/pages/{{page}}.ipynb",
+    log:
+        f"{BUILD}/logs/{{page}}.stage.log",
+    shell:
+        "{sys.executable} {input.stage} {input.page} {output} > {log} 2>&1"
+
+
+rule chapter:
+    input:
+        "book/{file}",
+    output:
+        f"{BUILD}/book/{{file}}",
+    wildcard_constraints:
+        file="|".join(map(re.escape, CHAPTERS)),
+    shell:
+        "cp {input} {output}"

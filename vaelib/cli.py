@@ -1,0 +1,179 @@
+"""The command line: ``vaelib train``, ``vaelib generate``, ``vaelib info``."""
+
+import dataclasses
+import enum
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from vaelib import InputError
+from vaelib.config import TrainingConfig, as_text, read_toml
+
+app = typer.Typer(
+    help="Train and measure variational autoencoders on small grey images.",
+    epilog="Start with: vaelib train --dataset digits --arch conv --latent-dim 2 --epochs 2",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, as vaelib train prints it.")]
+
+
+class Format(enum.StrEnum):
+    npy = "npy"
+    png = "png"
+    jpg = "jpg"
+    grid = "grid"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; 0 when it worked, 2 after one line on stderr when what was asked for cannot be done."""
+    usage_error = typer.BadParameter.__base__  # of whichever click typer carries
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except usage_error as error:
+        message = error.format_message()
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    except (KeyboardInterrupt, typer.Abort):
+        print("vaelib: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    print(message if message.startswith("Usage:") else f"vaelib: {message}", file=sys.stderr)
+    return 2
+
+
+def train(config: Optional[Path] = None, **flags):  # noqa: UP045
+    """Train one model, or go on with it, and print the path of its run.
+
+    A flag wins over the --config file, which wins over the default. The same settings and seed give
+    the same weights; a finished run is not trained again.
+    """
+    values = read_toml(config) if config else {}
+    values |= {name: value for name, value in flags.items() if value is not None}
+    for name in ("encoder_widths", "decoder_widths"):
+        if isinstance(values.get(name), str):
+            values[name] = _widths(name, values[name])
+    settings = TrainingConfig.from_mapping(values, f"key in {config}" if config else "setting")
+
+    from vaelib import training  # after the settings are checked: importing torch takes seconds
+
+    run = training.train(settings)
+    made_of, final = run.provenance, run.final()
+    print(
+        f"{made_of['parameters']:,} parameters; effective beta {settings.effective_beta:g} "
+        f"(k2 {settings.k2:g} / k1 {settings.k1:g}, nats per image at any batch size)"
+    )
+    print(
+        f"test negative ELBO {final['negative_elbo_nats']:.2f} nats per image: "
+        f"recon {final['recon_nats']:.2f} + KL {final['kl_nats']:.2f}"
+    )
+    print(run.path)
+
+
+def _train_options() -> inspect.Signature:
+    """Each field of TrainingConfig as an option of ``vaelib train``, so that there is one list of settings."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    toml = Annotated[Optional[Path], typer.Option(help="TOML file of these settings, with _ for -.", exists=True)]  # noqa: UP045
+    parameters = [inspect.Parameter("config", kind, default=None, annotation=toml)]
+    for field in dataclasses.fields(TrainingConfig):
+        listed = field.type not in (int, float, str)
+        accepts = field.metadata["accepts"]
+        notes = ["numbers separated by commas"] if listed else [accepts] if accepts else []
+        notes += [f"default {as_text(field.default)}"] if field.default not in ("", ()) else []
+        option = typer.Option(help=field.metadata["help"] + (f" [{'; '.join(notes)}]" if notes else ""))
+        annotation = Annotated[Optional[str if listed else field.type], option]
+        parameters.append(inspect.Parameter(field.name, kind, default=None, annotation=annotation))
+    return inspect.Signature(parameters)
+
+
+train.__signature__ = _train_options()
+train.__annotations__ = {name: p.annotation for name, p in train.__signature__.parameters.items()}
+app.command()(train)
+
+
+@app.command()
+def generate(
+    run: RunPath,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to draw from the prior.")] = 64,
+    format: Annotated[
+        Format, typer.Option(help="npy: float32 (count, 28, 28) in [0, 1]; png, jpg: a folder of files; grid: one png.")
+    ] = Format.npy,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the draws.")] = 0,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="File or folder to write; nothing is overwritten.", show_default="samples, named by the run"),
+    ] = None,
+):
+    """Draw images from a trained model's prior and write them."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from vaelib import latent, plots
+    from vaelib.run import Run, write
+
+    loaded = Run.load(run)
+    images = latent.sample_prior(loaded.model(), loaded.config.latent_dim, count, seed).numpy()
+    suffix = {"npy": ".npy", "grid": ".png"}.get(format.value, "")
+    out = out or Path(f"samples-{loaded.path.name}{suffix}")
+    if out.exists():
+        raise InputError(f"{out} is already there: give another --out, or move it away")
+    if format in (Format.png, Format.jpg):
+        out.mkdir(parents=True)
+        for index, image in enumerate((images * 255).round().astype(np.uint8)):
+            Image.fromarray(image).save(out / f"{index:0{len(str(count - 1))}d}.{format.value}")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        if format is Format.npy:
+            np.save(buffer, images)
+        else:
+            columns = int(np.ceil(np.sqrt(count)))
+            blank = np.zeros((-count % columns, 28, 28), np.float32)
+            picture = plots.tiled(np.concatenate([images, blank]).reshape(-1, columns, 28, 28))
+            Image.fromarray((picture * 255).round().astype(np.uint8)).save(buffer, "png")
+        write(out, buffer.getvalue())
+    print(out)
+
+
+@app.command()
+def info(run: RunPath):
+    """Print a run's settings, where it came from, its layers and its results."""
+    from vaelib import models
+    from vaelib.run import Run, new_model
+
+    loaded = Run.load(run)
+    for title, rows in (("settings", loaded.config.settings()), ("provenance", loaded.provenance)):
+        print(title)
+        for key, value in rows.items():
+            print(f"  {key:16} {as_text(value) if value != '' and value != [] else '-'}")
+    model = new_model(loaded.config)
+    print("layers")
+    for name, layer, parameters in models.parameter_table(model):
+        print(f"  {name:16} {layer:70} {parameters:>10,}")
+    print(f"  {'total':16} {'':70} {models.count_parameters(model):>10,}")
+    if not loaded.finished:
+        print("not finished: the same vaelib train command goes on where it was")
+        return
+    print("after the last epoch, nats per image, z sampled")
+    for split in ("train", "test"):
+        print(f"  {split:16} " + "  ".join(f"{key} {value:.2f}" for key, value in loaded.final(split).items()))
+    print(f"  {'train_seconds':16} {loaded.train_seconds():.1f}")
+
+
+def _widths(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"{name} {text!r}: accepted are whole numbers separated by commas, such as 512,256") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

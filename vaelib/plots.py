@@ -1,0 +1,155 @@
+"""Every figure of the report, each a function from arrays or tables to a matplotlib figure.
+
+Images are (..., 28, 28), uint8 or floats in [0, 1]; histories are a run's history.csv.
+Figures are opaque white, so that they read on a dark page too.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+ARCH_COLOURS = {"linear": "#0072B2", "conv": "#D55E00", "convbn": "#009E73"}
+SPLIT_STYLES = {"train": "--", "test": "-"}
+DPI = 100
+
+
+def tiled(images: np.ndarray, gap: int = 2) -> np.ndarray:
+    """(rows, columns, 28, 28) as one picture with white gaps, floats in [0, 1], ink dark."""
+    images = np.asarray(images)
+    images = 1 - (images / 255 if images.dtype == np.uint8 else images.clip(0, 1))
+    rows, columns, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=1)
+    return padded.transpose(0, 2, 1, 3).reshape(rows * (height + gap), columns * (width + gap))[:-gap, :-gap]
+
+
+def image_grid(images: np.ndarray, columns: int = 10, title: str = "") -> Figure:
+    """Images (N, 28, 28) in rows; N is cut to whole rows."""
+    rows = len(images) // columns
+    picture = tiled(np.asarray(images)[: rows * columns].reshape(rows, columns, *np.shape(images)[1:]))
+    figure, axes = _axes(width=0.55 * columns, height=0.55 * rows + 0.3)
+    _show(axes, picture)
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+def reconstructions(originals: np.ndarray, over_epochs: np.ndarray, epochs: list[int], title: str = "") -> Figure:
+    """A row of originals (10, 28, 28), then a row of reconstructions for each of the epochs asked for.
+
+    over_epochs is (all epochs, 10, 28, 28), the first after epoch 1.
+    """
+    rows = np.stack([originals, *(over_epochs[epoch - 1] for epoch in epochs)])
+    figure, axes = _axes(width=6.6, height=0.6 * len(rows) + 0.3)
+    _show(axes, tiled(rows, gap=4))
+    axes.set_yticks(14 + 32 * np.arange(len(rows)), ["original", *(f"epoch {epoch}" for epoch in epochs)], fontsize=9)
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+def shown_epochs(epochs: int) -> list[int]:
+    """The epochs that figures show: 1, 2, 5, 10, 15 and further tens, as far as training went, and the last."""
+    wanted = [1, 2, 5, 10, 15, 30, 50, 100]
+    return sorted({epoch for epoch in wanted if epoch < epochs} | {epochs})
+
+
+def loss_curves(history: pd.DataFrame, colour: str = ARCH_COLOURS["linear"]) -> Figure:
+    """Reconstruction, KL and their sum against epoch, train dashed, test solid."""
+    panels = {"recon": "reconstruction", "kl": "KL to the prior", "negative_elbo": "negative ELBO"}
+    history = history.assign(negative_elbo=history.recon + history.kl)
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), dpi=DPI, facecolor="white", layout="constrained")
+    for axis, (column, title) in zip(axes, panels.items(), strict=True):
+        for split, style in SPLIT_STYLES.items():
+            rows = history[history.split == split]
+            axis.plot(rows.epoch, rows[column], style, color=colour, label=split, marker=_marker(rows))
+        axis.set(title=title, xlabel="epoch")
+        _epoch_axis(axis, history.epoch.max())
+    axes[0].set_ylabel("nats per image")
+    axes[-1].legend(frameon=False)
+    return figure
+
+
+def latent_map(images: np.ndarray, extent: float) -> Figure:
+    """A decoded plane (steps, steps, 28, 28) with its two axes."""
+    figure, axes = _axes(width=6, height=6)
+    axes.imshow(tiled(images, gap=0), cmap="gray", vmin=0, vmax=1, extent=(-extent, extent, -extent, extent))
+    axes.set(xlabel="$z_1$", ylabel="$z_2$")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def grid_curves(histories: pd.DataFrame) -> Figure:
+    """Test -ELBO against epoch, a panel for each architecture, a line for each latent_dim.
+
+    histories has a run's columns and arch, latent_dim, seed; a band spans the seeds where there are several.
+    """
+    test = histories[histories.split == "test"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
+    archs = [arch for arch in ARCH_COLOURS if arch in set(test.arch)]
+    colours = dict(zip(sorted(test.latent_dim.unique()), sns.color_palette("viridis", test.latent_dim.nunique()), strict=True))
+    figure, axes = plt.subplots(
+        1, len(archs), figsize=(4.5 * len(archs), 3.4), dpi=DPI, facecolor="white", layout="constrained",
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    for axis, arch in zip(axes[0], archs, strict=True):
+        for latent_dim, rows in test[test.arch == arch].groupby("latent_dim"):
+            by_epoch = rows.groupby("epoch").negative_elbo
+            axis.plot(by_epoch.mean(), color=colours[latent_dim], label=f"d = {latent_dim}", marker=_marker(by_epoch.mean()))
+            axis.fill_between(by_epoch.min().index, by_epoch.min(), by_epoch.max(), color=colours[latent_dim], alpha=0.25, lw=0)
+        axis.set(title=arch, xlabel="epoch")
+        _epoch_axis(axis, test.epoch.max())
+    axes[0, 0].set_ylabel("test negative ELBO, nats per image")
+    axes[0, -1].legend(frameon=False)
+    return figure
+
+
+def grid_terms(table: pd.DataFrame) -> Figure:
+    """Final test reconstruction, KL and -ELBO against latent_dim: a dot for each run, a line through the means."""
+    panels = {"recon_nats": "reconstruction", "kl_nats": "KL to the prior", "negative_elbo_nats": "negative ELBO"}
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3), dpi=DPI, facecolor="white", layout="constrained")
+    places = {latent_dim: place for place, latent_dim in enumerate(sorted(table.latent_dim.unique()))}
+    for axis, (column, title) in zip(axes, panels.items(), strict=True):
+        for arch, rows in table.groupby("arch"):
+            x = rows.latent_dim.map(places)
+            means = rows.groupby("latent_dim")[column].mean()
+            axis.plot(means.index.map(places), means, color=ARCH_COLOURS[arch], lw=1)
+            axis.plot(x, rows[column], "o", color=ARCH_COLOURS[arch], label=arch, ms=4, alpha=0.8)
+        axis.set(title=title, xlabel="latent dimensions d")
+        axis.set_xticks(list(places.values()), list(places))
+        sns.despine(ax=axis)
+    axes[0].set_ylabel("test nats per image")
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def reconstructions_by_cell(originals: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
+    """The same ten images as each cell reconstructs them: a row for each, the originals above."""
+    rows = np.stack([originals, *by_cell.values()])
+    figure, axes = _axes(width=7, height=0.6 * len(rows) + 0.2)
+    _show(axes, tiled(rows, gap=4))
+    axes.set_yticks(14 + 32 * np.arange(len(rows)), ["original", *by_cell], fontsize=9)
+    axes.tick_params(length=0)
+    return figure
+
+
+def _axes(width: float, height: float):
+    return plt.subplots(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+
+
+def _show(axes, picture: np.ndarray):
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _marker(rows) -> str:
+    return "o" if len(rows) == 1 else ""
+
+
+def _epoch_axis(axis, last: int):
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xlim(0.5 if last == 1 else 1, last + (0.5 if last == 1 else 0))
+    sns.despine(ax=axis)

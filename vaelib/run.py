@@ -1,0 +1,165 @@
+"""A run's directory: settings, weights, history, snapshots; everything downstream reads it.
+
+  config.json        every setting, and where the run came from: data checksum, versions, commit
+  history.csv        epoch, split, recon, kl, loss, seconds; nats per image
+  snapshots.npz      the same images reconstructed and encoded after each epoch
+  resume.pt          the state to go on from; removed when training ends
+  model.safetensors  final weights, written last: a run that has them is finished
+"""
+
+import io
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+
+from vaelib import InputError, __version__, models
+from vaelib.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """A directory that holds one training, finished or not."""
+
+    path: Path
+    config: TrainingConfig
+    provenance: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """The run in that directory; InputError when there is none or its config is not readable."""
+        path = Path(path)
+        file = path / "config.json"
+        if not file.is_file():
+            raise InputError(f"{path} is no run: it has no config.json (vaelib train prints the path of the run it made)")
+        try:
+            content = json.loads(file.read_text())
+            settings = content["settings"] | {"runs_root": str(path.parent.parent)}
+            return cls(path, TrainingConfig.from_mapping(settings), content["provenance"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{file} is damaged: {error!r}") from error
+
+    @classmethod
+    def open(cls, config: TrainingConfig, provenance: dict[str, Any]) -> Self:
+        """The config's run, its directory made if need be.
+
+        InputError when the directory holds another config, other data or anything that is no run.
+        """
+        path = config.run_path
+        if not path.exists() or not any(path.iterdir()):
+            path.mkdir(parents=True, exist_ok=True)
+            content = {"name": config.run_name, "settings": config.settings(), "provenance": provenance}
+            write(path / "config.json", json.dumps(content, indent=2).encode())
+        run = cls.load(path)
+        asked, held = config.settings(), run.config.settings()
+        differing = [f"{key} {held[key]!r} there, {asked[key]!r} asked" for key in asked if held[key] != asked[key]]
+        if run.provenance["data_sha256"] != provenance["data_sha256"]:
+            differing.append(f"the images of {config.dataset} differ")
+        if differing:
+            raise InputError(
+                f"{path} holds another config ({'; '.join(differing)}): give another --runs-root, or move it away"
+            )
+        return run
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "model.safetensors").is_file()
+
+    def model(self) -> models.VAE:
+        """The trained model in evaluation mode, on the CPU; InputError for an unfinished run."""
+        self.require_finished()
+        model = new_model(self.config)
+        try:
+            model.load_state_dict(safetensors.torch.load_file(self.path / "model.safetensors"))
+        except (safetensors.SafetensorError, RuntimeError) as error:
+            raise InputError(f"{self.path}/model.safetensors is damaged or of another model: {error}") from error
+        return model.eval()
+
+    def history(self) -> pd.DataFrame:
+        """epoch, split (train, test), recon, kl, loss (nats per image) and seconds, a row for each."""
+        self.require_finished()
+        return pd.read_csv(self.path / "history.csv")
+
+    def final(self, split: str = "test") -> dict[str, float]:
+        """recon_nats, kl_nats and elbo_nats after the last epoch; elbo_nats is recon + kl, the negative ELBO."""
+        history = self.history()
+        last = history[history.split == split].iloc[-1]
+        return {"recon_nats": last.recon, "kl_nats": last.kl, "negative_elbo_nats": last.recon + last.kl}
+
+    def train_seconds(self) -> float:
+        """Seconds of the training passes alone, summed over epochs."""
+        history = self.history()
+        return float(history[history.split == "train"].seconds.sum())
+
+    def snapshots(self) -> dict[str, np.ndarray]:
+        """train_x, test_x (10, 28, 28) and train_recon, test_recon (epochs, 10, 28, 28), uint8; test_mu
+        (epochs, n, latent_dim), float32; test_labels (n,)."""
+        self.require_finished()
+        with np.load(self.path / "snapshots.npz") as arrays:
+            return dict(arrays)
+
+    def require_finished(self):
+        if not self.finished:
+            raise InputError(f"{self.path} is not finished: the same vaelib train command goes on where it was")
+
+
+def new_model(config: TrainingConfig, pixel_mean: float = 0.5) -> models.VAE:
+    """The config's model with fresh weights."""
+    widths = (config.encoder_widths, config.decoder_widths)
+    return models.build(config.arch, config.latent_dim, *widths, pixel_mean=pixel_mean, seed=config.seed)
+
+
+def provenance(config: TrainingConfig, data_sha256: str, device: torch.device) -> dict[str, Any]:
+    """Where a run came from: data, versions, commit, machine; and what its settings amount to."""
+    return {
+        "data_sha256": data_sha256,
+        "effective_beta": config.effective_beta,
+        "parameters": models.count_parameters(new_model(config)),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "vaelib": __version__,
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The git commit of this code, with a + where files differ from it; empty outside a checkout."""
+    here = Path(__file__).parent
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"], cwd=here, capture_output=True, text=True
+    )
+    return described.stdout.strip()
+
+
+def write(path: Path, content: bytes):
+    """The whole file or none: a reader, a kill or a full disk never meets half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def torch_bytes(state: dict) -> bytes:
+    # by way of memory: a full disk then raises OSError in write, not deep inside torch's zip writer
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()

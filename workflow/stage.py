@@ -1,0 +1,90 @@
+"""Turn an executed notebook into a page of the book.
+
+The parameters become a table of settings, cells that do not apply to this cell go, the page gets a
+title and labels of its own. A page with an error, a warning or a path of this machine is refused.
+"""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import typer
+from nbformat import NotebookNode
+
+WHERE = {"data_root", "runs_root", "runs"}  # parameters that say where things lie, not what they are
+
+
+def main(executed: Path, page: Path):
+    notebook = nbformat.read(executed, as_version=4)
+    problems = list(faults(notebook))
+    if problems:
+        print(f"{executed}: " + "; ".join(problems), file=sys.stderr)
+        sys.exit(1)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(staged(notebook, page.stem), page)
+
+
+def faults(notebook: NotebookNode):
+    """What a reader must not meet, each in a few words."""
+    here = re.escape(str(Path.cwd()))
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                yield f"cell {index} failed: {output.ename}: {output.evalue}"
+            elif output.output_type == "stream" and output.name == "stderr":
+                yield f"cell {index} printed to stderr: {output.text.strip().splitlines()[-1]}"
+            elif re.search(here, nbformat.v4.writes(NotebookNode(nbformat=4, nbformat_minor=5, metadata={}, cells=[cell]))):
+                yield f"cell {index} shows a path of this machine"
+
+
+def staged(notebook: NotebookNode, name: str) -> NotebookNode:
+    """The notebook as a page of that name, ready for the book."""
+    settings = parameters_of(notebook)
+    cells = [cell for cell in notebook.cells if applies(cell, settings)]
+    if "latent_dim" in settings:
+        title = f"{settings['arch']}, d = {settings['latent_dim']}"
+        cells[0].source = re.sub(r"^# .*", f"# {title}", cells[0].source, count=1)
+        cells.insert(1, nbformat.v4.new_markdown_cell(settings_table(settings), id="settings"))
+    for cell in cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure")
+        if figure:
+            figure["name"] = f"{name}-{figure['name']}"
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
+    notebook.cells = cells
+    return notebook
+
+
+def parameters_of(notebook: NotebookNode) -> dict:
+    """The values that the notebook ran with: the template's, then the injected ones."""
+    values = {}
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            for line in ast.parse(cell.source).body:
+                values[line.targets[0].id] = ast.literal_eval(line.value)
+    return values
+
+
+def applies(cell: NotebookNode, settings: dict) -> bool:
+    """Whether a cell belongs on the page: no parameters; ``only-latent_dim-2`` where latent_dim is 2."""
+    for tag in cell.metadata.get("tags", []):
+        if tag in ("parameters", "injected-parameters"):
+            return False
+        if tag.startswith("only-"):
+            _, name, value = tag.split("-")
+            if str(settings[name]) != value:
+                return False
+    return True
+
+
+def settings_table(settings: dict) -> str:
+    shown = {key: value for key, value in settings.items() if key not in WHERE and value not in ("", [])}
+    rows = "\n".join(f"| `{key}` | {value} |" for key, value in shown.items())
+    return f"The settings of this run; a setting that is not named is at its architecture's own value.\n\n| setting | value |\n| --- | --- |\n{rows}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
