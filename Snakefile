@@ -6,8 +6,10 @@ runs -> executed notebooks -> staged pages -> build/EDITION/_build/html/index.ht
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
+from pathlib import Path
 
 from vaelib import InputError
 from vaelib.config import TrainingConfig
@@ -25,7 +27,9 @@ if set(config) != KEYS:
     )
 
 BUILD = f"build/{config['edition']}"
-EXECUTE = f"{shlex.quote(sys.executable)} workflow/execute.py"
+PYTHON = shlex.quote(sys.executable)
+EXECUTE = f"{PYTHON} workflow/execute.py"
+BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 
 
 def cell(arch, latent_dim, seed):
@@ -41,9 +45,10 @@ CONFIGS = {c.run_name: c for c in GRID}
 # a page for each cell's first seed; the other seeds are in the tables
 PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
 STUDIES = ["grid", "reproduce"]
-CHAPTERS = [os.path.relpath(file, "book") for file in glob_wildcards("book/{file}").file]
 CHAPTERS = [
-    file for file in glob_wildcards("book/{file}").file if not file.startswith(("pages/", "_build/")) and "/." not in f"/{file}"
+    str(file.relative_to("book"))
+    for file in sorted(Path("book").rglob("*"))
+    if file.is_file() and file.parts[1] not in ("pages", "_build")
 ]
 
 
@@ -65,7 +70,7 @@ rule site:
     log:
         f"{BUILD}/logs/site.log",
     shell:
-        "{sys.executable} -m jupyter_book build {BUILD}/book --config {input.config} --path-output {BUILD}"
+        "{BOOK} build {BUILD}/book --config {input.config} --path-output {BUILD}"
         " -W --keep-going -q > {log} 2>&1"
 
 
@@ -132,7 +137,7 @@ rule stage:
     log:
         f"{BUILD}/logs/{{page}}.stage.log",
     shell:
-        "{sys.executable} {input.stage} {input.page} {output} > {log} 2>&1"
+        "{PYTHON} {input.stage} {input.page} {output} > {log} 2>&1"
 
 
 rule chapter:

@@ -5,6 +5,7 @@ papermill only warns of those, and would run the default instead.
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -14,6 +15,10 @@ import typer
 from traitlets.config import Config
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     template: Path,
     out: Path,
@@ -35,12 +40,13 @@ def main(
         notebook.cells = notebook.cells[: last + 1]
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    # kernels that start side by side race for TCP ports; sockets in the file system do not
-    over_ipc = Config({"KernelManager": {"transport": "ipc"}})
-    try:
-        papermill.execute_notebook(notebook, str(out), values, progress_bar=False, config=over_ipc)
-    except papermill.PapermillExecutionError as error:
-        stop(2 if error.ename == "InputError" else 1, f"{template} in {out}: {error.ename}: {error.evalue}")
+    # kernels that start side by side race for TCP ports; sockets in a folder of their own cannot
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        over_ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
+        try:
+            papermill.execute_notebook(notebook, str(out), values, progress_bar=False, config=over_ipc)
+        except papermill.PapermillExecutionError as error:
+            stop(2 if error.ename == "InputError" else 1, f"{template} in {out}: {error.ename}: {error.evalue}")
 
 
 def stop(code: int, message: str):
@@ -49,4 +55,4 @@ def stop(code: int, message: str):
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

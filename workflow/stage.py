@@ -16,6 +16,10 @@ from nbformat import NotebookNode
 WHERE = {"data_root", "runs_root", "runs"}  # parameters that say where things lie, not what they are
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(executed: Path, page: Path):
     notebook = nbformat.read(executed, as_version=4)
     problems = list(faults(notebook))
@@ -87,4 +91,4 @@ def settings_table(settings: dict) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
