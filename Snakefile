@@ -48,7 +48,7 @@ STUDIES = ["grid", "reproduce"]
 CHAPTERS = [
     str(file.relative_to("book"))
     for file in sorted(Path("book").rglob("*"))
-    if file.is_file() and file.parts[1] not in ("pages", "_build")
+    if file.is_file() and file.parts[1] not in ("pages", "_build", "_toc.yml")
 ]
 
 
@@ -63,7 +63,7 @@ def finished(configs):
 rule site:
     input:
         expand(f"{BUILD}/book/pages/{{page}}.ipynb", page=STUDIES + list(PAGES)),
-        expand(f"{BUILD}/book/{{file}}", file=CHAPTERS),
+        expand(f"{BUILD}/book/{{file}}", file=[*CHAPTERS, "_toc.yml"]),
         config="_config.yml",
     output:
         f"{BUILD}/_build/html/index.html",
@@ -149,3 +149,15 @@ rule chapter:
         file="|".join(map(re.escape, CHAPTERS)),
     shell:
         "cp {input} {output}"
+
+
+rule contents:
+    input:
+        toc="book/_toc.yml",
+        script="workflow/toc.py",
+    output:
+        f"{BUILD}/book/_toc.yml",
+    params:
+        cells=list(PAGES),
+    shell:
+        "{PYTHON} {input.script} {input.toc} {output} {params.cells}"

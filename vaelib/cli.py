@@ -84,10 +84,10 @@ def _train_options() -> inspect.Signature:
     for field in dataclasses.fields(TrainingConfig):
         listed = field.type not in (int, float, str)
         accepts = field.metadata["accepts"]
-        notes = ["numbers separated by commas"] if listed else [accepts] if accepts else []
+        notes = [f"{accepts} each, separated by commas"] if listed else [accepts] if accepts else []
         notes += [f"default {as_text(field.default)}"] if field.default not in ("", ()) else []
         option = typer.Option(help=field.metadata["help"] + (f" [{'; '.join(notes)}]" if notes else ""))
-        annotation = Annotated[Optional[str if listed else field.type], option]
+        annotation = Annotated[(str if listed else field.type) | None, option]
         parameters.append(inspect.Parameter(field.name, kind, default=None, annotation=annotation))
     return inspect.Signature(parameters)
 

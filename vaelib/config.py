@@ -43,14 +43,14 @@ class TrainingConfig:
     k1: float = setting(1.0, "weight of the reconstruction, above 0", low=1e-6, high=1_000_000)
     k2: float = setting(1.0, "weight of the KL; k2/k1 is the effective beta", low=0, high=1_000_000)
     encoder_widths: tuple[int, ...] = setting(
-        (), "hidden units (linear, 400) or channels (conv, 16,32)", low=1, high=8192
+        (), "hidden units (linear, 400) or channels (conv, 8,32)", low=1, high=8192
     )
-    decoder_widths: tuple[int, ...] = setting(
-        (), "the same for the decoder, the encoder's reversed", low=1, high=8192
-    )
+    decoder_widths: tuple[int, ...] = setting((), "the same for the decoder, the encoder's reversed", low=1, high=8192)
     noise: str = setting("", "corrupt the input, not the target: salt-pepper:P or gaussian:SD")
     precision: str = setting("float32", "of the forward pass", choices=("float32", "bfloat16"))
-    device: str = setting("auto", "what to train on; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = setting(
+        "auto", "what to train on; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
     threads: int = setting(1, "CPU threads; part of what makes a run repeatable", low=1, high=256)
     data_root: str = setting("", "folder of the data, $VAELIB_DATA or a cache folder", identity=False)
     runs_root: str = setting("runs", "folder that the runs are kept in", identity=False)
@@ -62,9 +62,7 @@ class TrainingConfig:
             parse_noise(self.noise)
         if self.arch != "linear" and max(len(self.encoder_widths), len(self.decoder_widths)) > 2:
             widths = self.encoder_widths if len(self.encoder_widths) > 2 else self.decoder_widths
-            raise InputError(
-                f"{self.arch} halves 28 pixels at most twice: one or two widths, not {len(widths)}"
-            )
+            raise InputError(f"{self.arch} halves 28 pixels at most twice: one or two widths, not {len(widths)}")
 
     @property
     def effective_beta(self) -> float:

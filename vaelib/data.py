@@ -150,7 +150,9 @@ def _read(path: Path, md5: str) -> Tensor:
         raise InputError(_DENIED.format(path)) from error
     found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if found != md5:
-        raise InputError(f"{path} is truncated or another file: md5 {found}, wanted {md5}; remove it to download it again")
+        raise InputError(
+            f"{path} is truncated or another file: md5 {found}, wanted {md5}; remove it to download it again"
+        )
     raw = gzip.decompress(packed)
     dims = raw[3]
     shape = np.frombuffer(raw, ">i4", count=dims, offset=4)

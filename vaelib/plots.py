@@ -87,7 +87,9 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
     """
     test = histories[histories.split == "test"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
     archs = [arch for arch in ARCH_COLOURS if arch in set(test.arch)]
-    colours = dict(zip(sorted(test.latent_dim.unique()), sns.color_palette("viridis", test.latent_dim.nunique()), strict=True))
+    colours = dict(
+        zip(sorted(test.latent_dim.unique()), sns.color_palette("viridis", test.latent_dim.nunique()), strict=True)
+    )
     figure, axes = plt.subplots(
         1, len(archs), figsize=(4.5 * len(archs), 3.4), dpi=DPI, facecolor="white", layout="constrained",
         sharey=True, squeeze=False,
@@ -95,8 +97,12 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
     for axis, arch in zip(axes[0], archs, strict=True):
         for latent_dim, rows in test[test.arch == arch].groupby("latent_dim"):
             by_epoch = rows.groupby("epoch").negative_elbo
-            axis.plot(by_epoch.mean(), color=colours[latent_dim], label=f"d = {latent_dim}", marker=_marker(by_epoch.mean()))
-            axis.fill_between(by_epoch.min().index, by_epoch.min(), by_epoch.max(), color=colours[latent_dim], alpha=0.25, lw=0)
+            axis.plot(
+                by_epoch.mean(), color=colours[latent_dim], label=f"d = {latent_dim}", marker=_marker(by_epoch.mean())
+            )
+            axis.fill_between(
+                by_epoch.min().index, by_epoch.min(), by_epoch.max(), color=colours[latent_dim], alpha=0.25, lw=0
+            )
         axis.set(title=arch, xlabel="epoch")
         _epoch_axis(axis, test.epoch.max())
     axes[0, 0].set_ylabel("test negative ELBO, nats per image")

@@ -1,10 +1,10 @@
 """A run's directory: settings, weights, history, snapshots; everything downstream reads it.
 
-  config.json        every setting, and where the run came from: data checksum, versions, commit
-  history.csv        epoch, split, recon, kl, loss, seconds; nats per image
-  snapshots.npz      the same images reconstructed and encoded after each epoch
-  resume.pt          the state to go on from; removed when training ends
-  model.safetensors  final weights, written last: a run that has them is finished
+config.json        every setting, and where the run came from: data checksum, versions, commit
+history.csv        epoch, split, recon, kl, loss, seconds; nats per image
+snapshots.npz      the same images reconstructed and encoded after each epoch
+resume.pt          the state to go on from; removed when training ends
+model.safetensors  final weights, written last: a run that has them is finished
 """
 
 import io
@@ -39,7 +39,9 @@ class Run:
         path = Path(path)
         file = path / "config.json"
         if not file.is_file():
-            raise InputError(f"{path} is no run: it has no config.json (vaelib train prints the path of the run it made)")
+            raise InputError(
+                f"{path} is no run: it has no config.json (vaelib train prints the path of the run it made)"
+            )
         try:
             content = json.loads(file.read_text())
             settings = content["settings"] | {"runs_root": str(path.parent.parent)}
@@ -124,7 +126,7 @@ def provenance(config: TrainingConfig, data_sha256: str, device: torch.device) -
         "effective_beta": config.effective_beta,
         "parameters": models.count_parameters(new_model(config)),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processor": platform.machine(),
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -137,7 +139,10 @@ def commit() -> str:
     """The git commit of this code, with a + where files differ from it; empty outside a checkout."""
     here = Path(__file__).parent
     described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"], cwd=here, capture_output=True, text=True
+        ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+        cwd=here,
+        capture_output=True,
+        text=True,
     )
     return described.stdout.strip()
 

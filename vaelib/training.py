@@ -82,7 +82,7 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
             trained = time.perf_counter()
             rows = []
             for split, x in (("train", train_x), ("test", test_x)):
-                recon, kl = evaluate(model, x[:EVALUATED], seeded(config.seed, 0, device))
+                recon, kl = evaluate(model, x[:EVALUATED], config.latent_dim, seeded(config.seed, 0, device))
                 loss = config.k1 * recon + config.k2 * kl
                 rows.append(dict(epoch=epoch, split=split, recon=recon, kl=kl, loss=loss))
                 for term in ("recon", "kl", "loss"):
@@ -125,15 +125,14 @@ def train_epoch(model: VAE, optimizer, images: Tensor, config: TrainingConfig, e
 
 
 @torch.inference_mode()
-def evaluate(model: VAE, images: Tensor, generator: torch.Generator) -> tuple[float, float]:
+def evaluate(model: VAE, images: Tensor, latent_dim: int, generator: torch.Generator) -> tuple[float, float]:
     """Mean recon and KL of uint8 images in nats per image, z sampled once per image."""
     model.eval()
     recon = kl = 0.0
-    for batch in images.split(EVALUATION_BATCH):
+    eps = torch.randn(len(images), latent_dim, generator=generator, device=images.device)
+    for batch, batch_eps in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
         x = data.as_float(batch)
-        mu, logvar = model.encode(x)
-        eps = torch.randn(mu.shape, generator=generator, device=x.device)
-        logits = model.decode(mu + torch.exp(0.5 * logvar) * eps)
+        logits, mu, logvar = model(x, batch_eps)
         recon -= objective.log_likelihood(logits, x).double().sum()
         kl += objective.kl_to_prior(mu, logvar).double().sum()
     return float(recon) / len(images), float(kl) / len(images)

@@ -14,7 +14,6 @@ import papermill
 import typer
 from traitlets.config import Config
 
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 

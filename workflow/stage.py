@@ -5,6 +5,7 @@ title and labels of its own. A page with an error, a warning or a path of this m
 """
 
 import ast
+import base64
 import re
 import sys
 from pathlib import Path
@@ -27,7 +28,13 @@ def main(executed: Path, page: Path):
         print(f"{executed}: " + "; ".join(problems), file=sys.stderr)
         sys.exit(1)
     page.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(staged(notebook, page.stem), page)
+    notebook = staged(notebook, page.stem)
+    for cell in notebook.cells:
+        if "as-file" in cell.metadata.get("tags", []):
+            # for chapters and the README, which show a figure of this page as a file beside it
+            picture = next(output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
+            (page.parent / f"{cell.metadata.mystnb.figure.name}.png").write_bytes(base64.b64decode(picture))
+    nbformat.write(notebook, page)
 
 
 def faults(notebook: NotebookNode):
@@ -39,7 +46,9 @@ def faults(notebook: NotebookNode):
                 yield f"cell {index} failed: {output.ename}: {output.evalue}"
             elif output.output_type == "stream" and output.name == "stderr":
                 yield f"cell {index} printed to stderr: {output.text.strip().splitlines()[-1]}"
-            elif re.search(here, nbformat.v4.writes(NotebookNode(nbformat=4, nbformat_minor=5, metadata={}, cells=[cell]))):
+            elif re.search(
+                here, nbformat.v4.writes(NotebookNode(nbformat=4, nbformat_minor=5, metadata={}, cells=[cell]))
+            ):
                 yield f"cell {index} shows a path of this machine"
 
 
@@ -87,7 +96,8 @@ def applies(cell: NotebookNode, settings: dict) -> bool:
 def settings_table(settings: dict) -> str:
     shown = {key: value for key, value in settings.items() if key not in WHERE and value not in ("", [])}
     rows = "\n".join(f"| `{key}` | {value} |" for key, value in shown.items())
-    return f"The settings of this run; a setting that is not named is at its architecture's own value.\n\n| setting | value |\n| --- | --- |\n{rows}"
+    note = "The settings of this run; a setting that is not named is at its architecture's own value."
+    return f"{note}\n\n| setting | value |\n| --- | --- |\n{rows}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+# Every target sets up .venv first, from the lock, on Python 3.11 or newer.
+PYTHON ?= python3
+EDITION ?= full
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --configfile
+
+.DEFAULT_GOAL := help
+.PHONY: help report full publish book test lint lab lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+report: .venv/installed ## the whole book on small digits, from nothing, in minutes
+	$(SNAKEMAKE) editions/quick.yaml
+	@echo "$(CURDIR)/build/quick/_build/html/index.html"
+
+full: .venv/installed ## the whole book on MNIST, three seeds; EDITION=mnist for one seed
+	$(SNAKEMAKE) editions/$(EDITION).yaml
+	@echo "$(CURDIR)/build/$(EDITION)/_build/html/index.html"
+
+publish: full ## make EDITION's pages the ones that the project carries
+	rm -rf book/pages
+	cp -r build/$(EDITION)/book/pages book/pages
+
+book: .venv/installed ## render the pages that the project carries; trains nothing
+	$(BIN)/jupyter-book build book/ -W --keep-going
+	@echo "$(CURDIR)/_build/html/index.html"
+
+test: .venv/installed ## the whole test suite
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: .venv/installed ## style and format, as continuous integration checks them
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lab: .venv/installed ## open the notebooks in Jupyter
+	$(BIN)/jupyter lab notebooks
+
+lock: ## compile requirements.txt from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url -o requirements.txt
+
+clean: ## remove what was built: editions with their runs, and the rendered book
+	rm -rf build _build .snakemake
+
+.venv/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@

@@ -1,0 +1,64 @@
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from vaelib import data
+from vaelib.config import TrainingConfig
+from vaelib.training import train
+
+matplotlib.use("Agg")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    matplotlib.pyplot.close("all")
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A linear model of two dimensions, two epochs on the digits."""
+    return train(small_config(tmp_path_factory.mktemp("shared") / "runs"))
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy of the finished run that a test may spoil."""
+    path = tmp_path / "runs" / "digits" / finished_run.path.name
+    shutil.copytree(finished_run.path, path)
+    return type(finished_run).load(path)
+
+
+def small_config(runs_root, **settings) -> TrainingConfig:
+    defaults = dict(dataset="digits", epochs=2, encoder_widths=(32,), runs_root=str(runs_root))
+    return TrainingConfig(**(defaults | settings))
+
+
+def write_idx(folder: Path, train: np.ndarray, train_y: np.ndarray, test: np.ndarray, test_y: np.ndarray) -> None:
+    """The four .gz files of a set in MNIST's format, written from the format's description."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in zip(data.FILES, (train, train_y, test, test_y), strict=True):
+        header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+        (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment with Python's warnings as errors left to the child's own choice."""
+    return {**os.environ, **changes}

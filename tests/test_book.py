@@ -1,0 +1,148 @@
+"""The configuration, the committed pages, and one strict build of the book that a fresh clone would publish."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+PAGES = sorted((ROOT / "book" / "pages").glob("*.ipynb"))
+
+
+def listed():
+    return [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+
+
+def test_every_key_of_the_config_is_one_that_jupyter_book_knows():
+    """Jupyter Book takes a misspelt key without a word."""
+    known = yaml.safe_load((resources.files("jupyter_book") / "default_config.yml").read_text())
+    schema = {"only_build_toc_files", "bibtex_bibfiles", "sphinx"}
+    for key, value in CONFIG.items():
+        assert key in known.keys() | schema
+        if isinstance(value, dict) and key != "sphinx":
+            assert set(value) <= set(known[key]), key
+
+
+def test_every_sphinx_option_is_one_of_sphinx_or_its_extensions():
+    sphinx = {"numfig", "html_show_sourcelink", "suppress_warnings", "html_css_files", "html_static_path"}
+    assert all(
+        key in sphinx or key.startswith(("nb_", "bibtex_", "myst_", "mathjax")) for key in CONFIG["sphinx"]["config"]
+    )
+
+
+def test_no_second_config_lies_where_it_would_win():
+    assert not (ROOT / "book" / "_config.yml").exists()
+
+
+def test_the_contents_list_every_chapter_and_page_once():
+    files = [path.relative_to(ROOT / "book").with_suffix("") for path in (ROOT / "book").rglob("*.md")]
+    files += [path.relative_to(ROOT / "book").with_suffix("") for path in PAGES]
+    files = {str(file) for file in files if not str(file).startswith("_")}
+    assert files == {TOC["root"], *listed()}
+    assert len(listed()) == len(set(listed()))
+
+
+def test_the_grid_has_a_page_for_each_cell():
+    cells = {f"pages/{arch}-d{d}-s0" for arch in ("linear", "conv") for d in (2, 3, 5, 10, 50)}
+    assert cells <= set(listed())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_committed_page_is_whole(path):
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
+    assert not any("parameters" in tag for cell in notebook.cells for tag in cell.metadata.get("tags", []))
+    assert notebook.cells[0].source.startswith("# ")
+    if path.stem != "reproduce":
+        assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert path.stat().st_size < 1_000_000
+
+
+def test_committed_pages_stay_small_together():
+    assert sum(path.stat().st_size for path in PAGES) < 10_000_000
+
+
+def test_committed_pages_show_mnist():
+    pages = [path for path in PAGES if path.stem.startswith(("linear", "conv"))]
+    for path in pages:
+        assert "| `dataset` | mnist |" in nbformat.read(path, as_version=4).cells[1].source
+
+
+def test_the_templates_and_the_pages_have_the_same_prose():
+    """A page that lags behind its template was forgotten when the pages were made."""
+    for path in PAGES:
+        template = ROOT / "notebooks" / (f"{path.stem}.ipynb" if path.stem in ("grid", "reproduce") else "train.ipynb")
+        prose = [
+            cell.source for cell in nbformat.read(template, as_version=4).cells[1:] if cell.cell_type == "markdown"
+        ]
+        page = [cell.source for cell in nbformat.read(path, as_version=4).cells[1:] if cell.cell_type == "markdown"]
+        assert [text for text in page if text not in prose and not text.startswith("The settings of this run")] == []
+
+
+def test_no_measured_number_is_typed_in_a_chapter():
+    """A decimal number followed by nats, per cent or seconds is a measurement, and belongs to glue."""
+    for path in sorted((ROOT / "book").glob("*.md")):
+        typed = re.findall(r"\d+\.\d+ (?:nats|%|per cent|seconds)", path.read_text())
+        assert typed == [], path.name
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The book as `jupyter-book build book/` makes it, built from a copy."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("_build"))
+    shutil.copy(ROOT / "_config.yml", folder)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book/", "-W", "--keep-going"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "_build" / "html"
+
+
+def test_the_book_builds_strictly_with_every_page(site):
+    for file in ["index", *listed()]:
+        assert (site / f"{file}.html").is_file(), file
+
+
+@pytest.mark.parametrize("page", ["index", "pages/grid", "pages/conv-d2-s0", "pages/linear-d50-s0"])
+def test_pictures_of_a_page_are_there_and_have_words(page, site):
+    html = (site / f"{page}.html").read_text()
+    main = html[html.index("<article") : html.index("</article>")]
+    images = re.findall(r"<img[^>]*>", main)
+    assert images
+    for image in images:
+        source = re.search(r'src="([^"]+)"', image)[1]
+        assert ((site / page).parent / source).resolve().is_file(), source
+        assert re.search(r'alt="[^"]{10,}"', image), image
+
+
+def test_glued_numbers_reach_the_chapters(site):
+    from bs4 import BeautifulSoup
+
+    grid = json.loads((ROOT / "book" / "pages" / "grid.ipynb").read_text())
+    glued = {
+        output["metadata"]["scrapbook"]["name"]: output["data"]
+        for cell in grid["cells"]
+        for output in cell.get("outputs", [])
+        if "scrapbook" in output.get("metadata", {})
+    }
+    floor = float("".join(glued["floor_nats"]["application/papermill.record/text/plain"]))
+    for page in ("index", "theory", "method"):
+        text = BeautifulSoup((site / f"{page}.html").read_text(), "html.parser").get_text()
+        assert f"{floor:.2f}" in text, page
+
+
+def test_every_citation_is_in_the_bibliography():
+    keys = set(re.findall(r"@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text()))
+    text = "".join(path.read_text() for path in (ROOT / "book").glob("*.md"))
+    cited = {key for group in re.findall(r"\{cite:[pt]\}`([^`]+)`", text) for key in group.split(",")}
+    assert cited <= keys

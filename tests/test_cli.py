@@ -1,0 +1,145 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from vaelib import latent
+from vaelib.cli import main
+from vaelib.config import TrainingConfig
+from vaelib.run import Run
+
+QUICK = ["--dataset=digits", "--epochs=1", "--encoder-widths=8"]
+
+
+def lines(capsys):
+    captured = capsys.readouterr()
+    return captured.out.splitlines(), captured.err.splitlines()
+
+
+def test_train_ends_with_the_path_of_the_run(tmp_path, capsys):
+    assert main(["train", *QUICK, f"--runs-root={tmp_path}", "--k2=4"]) == 0
+    out, err = lines(capsys)
+    run = Run.load(out[-1])
+    assert run.finished
+    assert run.config.encoder_widths == (8,)
+    assert f"{run.provenance['parameters']:,} parameters; effective beta 4" in out[0]
+    assert err == []
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path, capsys):
+    file = tmp_path / "config.toml"
+    file.write_text(f'dataset = "digits"\nepochs = 1\nencoder_widths = [8]\nlatent_dim = 7\nruns_root = "{tmp_path}"\n')
+    assert main(["train", f"--config={file}", "--latent-dim=3"]) == 0
+    config = Run.load(lines(capsys)[0][-1]).config
+    assert (config.dataset, config.latent_dim, config.lr) == ("digits", 3, 1e-3)
+
+
+def test_help_teaches_every_setting(capsys):
+    assert main(["train", "--help"]) == 0
+    out = " ".join(" ".join(lines(capsys)[0]).split())
+    for field in dataclasses.fields(TrainingConfig):
+        assert f"--{field.name.replace('_', '-')} <" in out
+        assert field.metadata["help"] in out
+        assert field.metadata["accepts"] in out
+    assert "--config" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--dataset=cifar"], "digits"),
+        (["train", "--arch=resnet"], "convbn"),
+        (["train", "--latent-dim=0"], "1 to 4,096"),
+        (["train", "--latent-dim=10000"], "1 to 4,096"),
+        (["train", "--epochs=abc"], "--epochs"),
+        (["train", "--k1=0"], "k1 0"),
+        (["train", "--k1=nan"], "k1 nan"),
+        (["train", "--k2=-1"], "k2 -1"),
+        (["train", "--encoder-widths=8,x"], "512,256"),
+        (["train", "--noise=pepper"], "salt-pepper:P"),
+        (["train", "--z-dim=2"], "--z-dim"),
+        (["train", "--config=missing.toml"], "missing.toml"),
+        (["generate"], "RUN"),
+        (["generate", "nowhere"], "nowhere is no run"),
+        (["info", "nowhere"], "nowhere is no run"),
+        (["evaluate"], "evaluate"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    out, err = lines(capsys)
+    assert out == []
+    assert len(err) == 1
+    assert err[0].startswith("vaelib: ")
+    assert expected in err[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_in_the_file_is_named_with_the_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text("z_dim = 2\n")
+    assert main(["train", "--config=config.toml"]) == 2
+    assert "unknown key in config.toml 'z_dim'" in lines(capsys)[1][0]
+
+
+def test_the_installed_command_exits_with_2_and_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "vaelib.cli", "train", "--latent-dim=0"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "vaelib: latent_dim 0: accepted is 1 to 4,096 (dimensions of z)\n"
+
+
+def test_generated_arrays_are_the_priors_decoded(run, tmp_path, capsys):
+    out = tmp_path / "new" / "samples.npy"
+    assert main(["generate", str(run.path), "--count=5", "--seed=3", f"--out={out}"]) == 0
+    assert lines(capsys)[0] == [str(out)]
+    images = np.load(out)
+    assert images.dtype == np.float32
+    np.testing.assert_array_equal(images, latent.sample_prior(run.model(), 2, 5, seed=3))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_generated_files_hold_one_image_each(kind, run, tmp_path):
+    out = tmp_path / "samples"
+    assert main(["generate", str(run.path), "--count=12", f"--format={kind}", f"--out={out}"]) == 0
+    files = sorted(out.iterdir())
+    assert [file.name for file in files] == [f"{index:02d}.{kind}" for index in range(12)]
+    expected = latent.sample_prior(run.model(), 2, 12, seed=0).numpy() * 255
+    error = np.abs(np.asarray(Image.open(files[7]), float) - expected[7])
+    assert error.max() <= 0.5 if kind == "png" else error.mean() < 6
+
+
+def test_a_grid_is_one_picture_with_room_for_all(run, tmp_path):
+    out = tmp_path / "grid.png"
+    assert main(["generate", str(run.path), "--count=10", "--format=grid", f"--out={out}"]) == 0
+    picture = np.asarray(Image.open(out)) / 255
+    assert picture.shape == (3 * 30 - 2, 4 * 30 - 2)
+    fifth = latent.sample_prior(run.model(), 2, 10, seed=0)[5].numpy()
+    np.testing.assert_allclose(picture[30:58, 30:58], 1 - fifth, atol=1 / 255)
+
+
+def test_nothing_is_overwritten(run, tmp_path, capsys):
+    out = tmp_path / "samples.npy"
+    out.write_text("mine")
+    assert main(["generate", str(run.path), f"--out={out}"]) == 2
+    assert "already there" in lines(capsys)[1][0]
+    assert out.read_text() == "mine"
+
+
+def test_info_tells_settings_layers_and_results(run, capsys):
+    assert main(["info", str(run.path)]) == 0
+    out = " ".join(" ".join(lines(capsys)[0]).split())
+    for part in ("latent_dim 2", "effective_beta 1", f"total {run.provenance['parameters']:,}", "encoder.1 Linear"):
+        assert part in out
+    assert f"test recon_nats {run.final()['recon_nats']:.2f}" in out
+
+
+def test_info_of_an_unfinished_run_says_so(run, capsys):
+    (run.path / "model.safetensors").unlink()
+    assert main(["info", str(run.path)]) == 0
+    assert "not finished" in lines(capsys)[0][-1]

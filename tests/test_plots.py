@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from vaelib import plots
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 10, 28, 28), np.uint8)
+
+
+def drawn(figure):
+    return figure.axes[0].images[0].get_array()
+
+
+def history(epochs=3, **extra):
+    rows = [
+        dict(epoch=e, split=s, recon=100 - e + (s == "test"), kl=5 + e, loss=105, seconds=1, **extra)
+        for e in range(1, epochs + 1)
+        for s in ("train", "test")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_tiles_lie_where_they_should_with_dark_ink(images):
+    picture = plots.tiled(images, gap=2)
+    assert picture.shape == (3 * 30 - 2, 10 * 30 - 2)
+    np.testing.assert_allclose(picture[30:58, 60:88], 1 - images[1, 2] / 255)
+    assert (picture[28:30] == 1).all()
+
+
+def test_probabilities_and_grey_values_draw_alike(images):
+    np.testing.assert_allclose(plots.tiled(images), plots.tiled(images / 255))
+
+
+def test_reconstructions_show_the_epochs_asked_for(images):
+    over_epochs = np.random.default_rng(1).integers(0, 256, (5, 10, 28, 28), np.uint8)
+    figure = plots.reconstructions(images[0], over_epochs, [1, 5])
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["original", "epoch 1", "epoch 5"]
+    np.testing.assert_allclose(drawn(figure)[32:60, 0:28], 1 - over_epochs[0, 0] / 255)
+    np.testing.assert_allclose(drawn(figure)[64:92, 32:60], 1 - over_epochs[4, 1] / 255)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "shown"), [(1, [1]), (3, [1, 2, 3]), (15, [1, 2, 5, 10, 15]), (20, [1, 2, 5, 10, 15, 20])]
+)
+def test_shown_epochs_end_with_the_last(epochs, shown):
+    assert plots.shown_epochs(epochs) == shown
+
+
+def test_loss_curves_draw_both_splits_of_each_term():
+    figure = plots.loss_curves(history())
+    for axis, expected in zip(figure.axes, ([99, 98, 97], [6, 7, 8], [105, 105, 105]), strict=True):
+        train, test = axis.lines
+        assert train.get_ydata().tolist() == expected
+        assert train.get_linestyle() == "--"
+        assert test.get_linestyle() == "-"
+    assert figure.axes[0].lines[1].get_ydata().tolist() == [100, 99, 98]
+
+
+def test_one_epoch_is_still_a_visible_curve():
+    assert plots.loss_curves(history(epochs=1)).axes[0].lines[0].get_marker() == "o"
+
+
+def test_grid_curves_draw_the_mean_and_the_span_over_seeds():
+    both = pd.concat([history(arch="conv", latent_dim=2, seed=0), history(arch="conv", latent_dim=2, seed=1)])
+    both.loc[both.seed == 1, "recon"] += 2
+    axis = plots.grid_curves(both).axes[0]
+    assert axis.lines[0].get_ydata().tolist() == [107, 107, 107]
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (106, 108)
+
+
+def test_grid_terms_draw_a_dot_for_each_run():
+    table = pd.DataFrame(
+        dict(
+            arch=["linear"] * 3, latent_dim=[2, 2, 50], recon_nats=[1.0, 3.0, 5.0], kl_nats=1.0, negative_elbo_nats=2.0
+        )
+    )
+    means, dots = plots.grid_terms(table).axes[0].lines
+    assert means.get_ydata().tolist() == [2, 5]
+    assert dots.get_ydata().tolist() == [1, 3, 5]
+
+
+def test_figures_are_opaque_white(images):
+    for figure in (
+        plots.image_grid(images[0]),
+        plots.loss_curves(history()),
+        plots.latent_map(images[:, :3], 2.0),
+        plots.reconstructions_by_cell(images[0], {"conv-d2-s0": images[1]}),
+    ):
+        assert figure.get_facecolor() == (1, 1, 1, 1)

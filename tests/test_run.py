@@ -1,0 +1,134 @@
+import json
+import resource
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, small_config
+
+from vaelib import InputError
+from vaelib import run as run_module
+from vaelib.run import Run, write
+from vaelib.training import train
+
+
+def test_a_run_reads_back_what_was_trained(finished_run):
+    loaded = Run.load(finished_run.path)
+    assert loaded.config.settings() == finished_run.config.settings()
+    assert loaded.config.run_path == finished_run.path
+    history = loaded.history()
+    assert list(history.columns) == ["epoch", "split", "recon", "kl", "loss", "seconds"]
+    assert list(zip(history.epoch, history.split, strict=True)) == [
+        (epoch, split) for epoch in (1, 2) for split in ("train", "test")
+    ]
+
+
+def test_the_final_numbers_are_the_last_rows(finished_run):
+    last = pd.read_csv(finished_run.path / "history.csv").iloc[-1]
+    final = finished_run.final()
+    assert last.split == "test"
+    assert final["negative_elbo_nats"] == pytest.approx(last.recon + last.kl)
+    assert final["recon_nats"] == pytest.approx(last.recon)
+
+
+def test_provenance_says_where_a_run_came_from(finished_run, digits):
+    content = json.loads((finished_run.path / "config.json").read_text())
+    made_of = content["provenance"]
+    assert made_of["data_sha256"] == digits.checksum
+    assert made_of["effective_beta"] == 1
+    assert made_of["torch"] == torch.__version__
+    assert content["settings"]["epochs"] == 2
+
+
+def test_the_stored_weights_give_the_stored_numbers(finished_run, digits):
+    """The last row of the history, measured again from the files."""
+    from vaelib.training import evaluate, seeded
+
+    recon, kl = evaluate(finished_run.model(), digits.test_images, 2, seeded(0, 0, torch.device("cpu")))
+    assert recon == pytest.approx(finished_run.final()["recon_nats"], rel=1e-6)
+    assert kl == pytest.approx(finished_run.final()["kl_nats"], rel=1e-6)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run"):
+        Run.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"settings": {"latent_dim": 0}}', "[]"])
+def test_a_damaged_config_is_refused(run, content):
+    (run.path / "config.json").write_text(content)
+    with pytest.raises(InputError):
+        Run.load(run.path)
+
+
+def test_damaged_weights_are_refused(run):
+    file = run.path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"model.safetensors is damaged"):
+        run.model()
+
+
+def test_an_unfinished_run_gives_no_results(run):
+    (run.path / "model.safetensors").unlink()
+    for read in (run.model, run.history, run.snapshots, run.final):
+        with pytest.raises(InputError, match="not finished"):
+            read()
+
+
+def test_a_directory_with_another_config_is_left_as_it_is(run):
+    file = run.path / "config.json"
+    file.write_text(file.read_text().replace('"lr": 0.001', '"lr": 0.5'))
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    with pytest.raises(InputError, match=r"another config \(lr 0.5 there, 0.001 asked\).*--runs-root"):
+        train(run.config)
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+def test_a_run_on_other_images_is_not_gone_on_with(run):
+    file = run.path / "config.json"
+    file.write_text(file.read_text().replace(run.provenance["data_sha256"], "0" * 64))
+    with pytest.raises(InputError, match="images of digits differ"):
+        train(run.config)
+
+
+def test_a_directory_with_something_else_is_left_as_it_is(tmp_path):
+    config = small_config(tmp_path)
+    config.run_path.mkdir(parents=True)
+    (config.run_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is no run"):
+        train(config)
+    assert [path.name for path in config.run_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    write(file, b"old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_module.os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write(file, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert file.read_bytes() == b"old"
+
+
+def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path):
+    """A limit on the size of files stands in for the disk: the first that does not fit fails alike."""
+    config = small_config(tmp_path, epochs=1, encoder_widths=(400,))
+    arguments = ["train", "--dataset=digits", "--epochs=1", "--encoder-widths=400", f"--runs-root={tmp_path}"]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    command = [sys.executable, "-m", "vaelib.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "too large" in done.stderr
+    left = {path.name for path in config.run_path.iterdir() if not path.name.startswith("events")}
+    assert left == {"config.json"}
+    assert train(config).finished

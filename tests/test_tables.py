@@ -1,0 +1,67 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import small_config
+
+from vaelib import InputError
+from vaelib.tables import find, summary, table_by_cell, versions
+from vaelib.training import train
+
+
+@pytest.fixture(scope="module")
+def runs_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("grid") / "runs"
+    for arch, d, seed in (("conv", 2, 0), ("linear", 10, 0), ("linear", 2, 1), ("linear", 2, 0)):
+        train(small_config(root, arch=arch, latent_dim=d, seed=seed, epochs=1, encoder_widths=(8,)))
+    return root
+
+
+def test_runs_come_in_the_order_of_the_grid(runs_root):
+    runs = find([], str(runs_root), "digits")
+    assert [run.config.cell_id for run in runs] == ["linear-d2-s0", "linear-d2-s1", "linear-d10-s0", "conv-d2-s0"]
+    assert [run.path for run in find([str(runs[3].path), str(runs[0].path)], "", "")] == [runs[0].path, runs[3].path]
+
+
+def test_the_summary_holds_each_runs_own_numbers(runs_root):
+    runs = find([], str(runs_root), "digits")
+    table = summary(runs)
+    for run, (_, row) in zip(runs, table.iterrows(), strict=True):
+        last = pd.read_csv(run.path / "history.csv").iloc[-1]
+        assert row.negative_elbo_nats == pytest.approx(last.recon + last.kl)
+        assert row.parameters == sum(p.numel() for p in run.model().parameters())
+
+
+def test_the_table_averages_over_seeds_and_says_n(runs_root):
+    table = summary(find([], str(runs_root), "digits"))
+    cells = table_by_cell(table)
+    two = table[(table.arch == "linear") & (table.latent_dim == 2)].negative_elbo_nats
+    assert cells.loc[("linear", 2), "-ELBO"] == f"{np.mean(two):.2f}"
+    assert cells.loc[("linear", 2), "sd"] == f"{np.std(two, ddof=1):.2f}"
+    assert cells.loc[("linear", 2), "n"] == 2
+
+
+def test_one_seed_has_no_spread(runs_root):
+    assert table_by_cell(summary(find([], str(runs_root), "digits"))).loc[("conv", 2), "sd"] == "-"
+
+
+def test_no_runs_say_how_to_make_some(tmp_path):
+    with pytest.raises(InputError, match=r"no finished run under .*vaelib train --dataset digits"):
+        find([], str(tmp_path), "digits")
+
+
+def test_runs_of_two_image_sets_do_not_compare(runs_root, tmp_path):
+    first = find([], str(runs_root), "digits")[0]
+    other = tmp_path / "mnist" / first.path.name
+    other.mkdir(parents=True)
+    for file in first.path.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    config = other / "config.json"
+    config.write_text(config.read_text().replace('"dataset": "digits"', '"dataset": "mnist"'))
+    with pytest.raises(InputError, match="runs of digits and mnist do not compare"):
+        find([str(first.path), str(other)], "", "")
+
+
+def test_versions_name_what_made_the_runs(runs_root):
+    import torch
+
+    assert versions(find([], str(runs_root), "digits"))["torch"] == torch.__version__

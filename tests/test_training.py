@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+import torch
+from conftest import small_config
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+
+from vaelib import InputError, data, models, training
+from vaelib.config import ARCHS, TrainingConfig
+from vaelib.training import train
+
+CPU = torch.device("cpu")
+
+
+def weights(run):
+    return torch.cat([p.flatten() for p in run.model().parameters()])
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_loss_falls_on_64_images(arch, digits):
+    images = digits.train_images[:64]
+    config = TrainingConfig(arch=arch, batch_size=16)
+    model = models.build(arch, config.latent_dim, pixel_mean=float(images.float().mean() / 255))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    before = sum(training.evaluate(model, images, 2, training.seeded(0, 0, CPU)))
+    for epoch in range(1, 21):
+        assert sum(training.train_epoch(model, optimizer, images, config, epoch)) == 64
+    after = sum(training.evaluate(model, images, 2, training.seeded(0, 0, CPU)))
+    assert after < before - 20
+
+
+def test_every_image_is_seen_once_an_epoch_in_a_fresh_order(monkeypatch):
+    """Images that are constant and different name themselves; 10 of them in batches of 4 leave a partial one."""
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28)
+    model = models.build("linear", 2, (4,))
+    seen = []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda x, eps: (seen.append((x[:, 0, 0, 0] * 255).round()), forward(x, eps))[1]
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    orders = []
+    for epoch in (1, 2):
+        seen.clear()
+        assert list(training.train_epoch(model, optimizer, images, TrainingConfig(batch_size=4), epoch)) == [4, 4, 2]
+        orders.append(torch.cat(seen).int().tolist())
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+    assert orders[0] != orders[1]
+
+
+def test_evaluation_equals_torch_distributions(digits, generator):
+    model = models.build("linear", 3, (16,)).eval()
+    images = digits.test_images[:20]
+    recon, kl = training.evaluate(model, images, 3, training.seeded(4, 0, CPU))
+    with torch.no_grad():
+        x = data.as_float(images)
+        mu, logvar = model.encode(x)
+        q = Independent(Normal(mu, (logvar / 2).exp()), 1)
+        eps = torch.randn(mu.shape, generator=training.seeded(4, 0, CPU))
+        pixels = Bernoulli(logits=model.decode(mu + q.base_dist.stddev * eps), validate_args=False)
+        prior = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
+        expected = -Independent(pixels, 3).log_prob(x).mean()
+    assert recon == pytest.approx(expected.item(), rel=1e-5)
+    assert kl == pytest.approx(kl_divergence(q, prior).mean().item(), rel=1e-5)
+
+
+def test_the_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
+    model = models.build("linear", 3, (16,))
+    whole = training.evaluate(model, digits.test_images, 3, training.seeded(0, 0, CPU))
+    monkeypatch.setattr(training, "EVALUATION_BATCH", 90)
+    assert training.evaluate(model, digits.test_images, 3, training.seeded(0, 0, CPU)) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_same_seed_gives_the_same_weights_to_the_bit(arch, tmp_path):
+    widths = {"linear": (32,), "conv": (8, 8), "convbn": (8, 8)}[arch]
+    first, second = (
+        train(small_config(tmp_path / name, arch=arch, encoder_widths=widths, epochs=1)) for name in ("a", "b")
+    )
+    assert torch.equal(weights(first), weights(second))
+
+
+def test_another_seed_gives_other_weights(finished_run, tmp_path):
+    assert not torch.equal(weights(finished_run), weights(train(small_config(tmp_path, seed=1))))
+
+
+@pytest.mark.parametrize("arch", ["linear", "convbn"])
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, tmp_path, monkeypatch):
+    settings = dict(arch=arch, encoder_widths=(8, 8), epochs=3, noise="salt-pepper:0.1")
+    undisturbed = train(small_config(tmp_path / "whole", **settings))
+
+    config = small_config(tmp_path / "broken", **settings)
+    epoch, calls = training.train_epoch, []
+
+    def interrupted(*arguments):
+        calls.append(arguments[-1])
+        for index, seen in enumerate(epoch(*arguments)):
+            if len(calls) == 2 and index == 3:
+                raise KeyboardInterrupt
+            yield seen
+
+    monkeypatch.setattr(training, "train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert (config.run_path / "resume.pt").is_file()
+    resumed = train(config)
+    assert calls == [1, 2, 2, 3]
+    assert not (config.run_path / "resume.pt").exists()
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    for run in (resumed, undisturbed):
+        assert run.history().epoch.tolist() == [1, 1, 2, 2, 3, 3]
+    assert np.array_equal(resumed.snapshots()["test_mu"], undisturbed.snapshots()["test_mu"])
+
+
+def test_a_finished_run_is_not_trained_again(run, monkeypatch):
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
+    assert train(run.config).path == run.path
+
+
+def test_snapshots_follow_the_same_images_through_every_epoch(finished_run, digits):
+    shots = finished_run.snapshots()
+    assert shots["test_recon"].shape == shots["train_recon"].shape == (2, 10, 28, 28)
+    assert shots["test_mu"].shape == (2, 360, 2)
+    assert shots["test_labels"].tolist() == digits.test_labels.tolist()
+    for split, images, labels in (
+        ("train", digits.train_images, digits.train_labels),
+        ("test", digits.test_images, digits.test_labels),
+    ):
+        assert np.array_equal(shots[f"{split}_x"], images[data.one_per_class(labels), 0])
+    model = finished_run.model()
+    with torch.no_grad():
+        x = data.as_float(digits.test_images)
+        mu = model.encode(x)[0]
+        shown = model.decode(mu[data.one_per_class(digits.test_labels)]).sigmoid()[:, 0]
+    np.testing.assert_allclose(shots["test_mu"][-1], mu, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(shots["test_recon"][-1] / 255, shown, atol=0.6 / 255)
+
+
+def test_tensorboard_holds_the_history(finished_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished_run.path)).Reload()
+    history = finished_run.history()
+    for split in ("train", "test"):
+        for term in ("recon", "kl", "loss"):
+            written = [event.value for event in events.Scalars(f"{split}/{term}")]
+            assert written == pytest.approx(history[history.split == split][term].tolist(), rel=1e-5)
+
+
+def test_noise_corrupts_the_input_and_not_the_target(digits, monkeypatch):
+    images = digits.train_images[:32]
+    given, target = [], []
+    model = models.build("linear", 2, (8,))
+    forward, likelihood = model.forward, training.objective.log_likelihood
+    monkeypatch.setattr(model, "forward", lambda x, eps: (given.append(x), forward(x, eps))[1])
+    monkeypatch.setattr(
+        training.objective, "log_likelihood", lambda logits, x: (target.append(x), likelihood(logits, x))[1]
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    config = TrainingConfig(noise="salt-pepper:0.3", batch_size=32)
+    list(training.train_epoch(model, optimizer, images, config, 1))
+    clean = {image.numpy().tobytes() for image in data.as_float(images)}
+    assert {image.numpy().tobytes() for image in target[0]} == clean
+    changed = (given[0] != target[0]).float().mean()
+    assert 0.15 < changed < 0.35
+
+
+def test_bfloat16_is_used_and_close_to_float32(tmp_path):
+    runs = [train(small_config(tmp_path, epochs=1, precision=precision)) for precision in ("float32", "bfloat16")]
+    a, b = (run.final()["negative_elbo_nats"] for run in runs)
+    assert a != b
+    assert a == pytest.approx(b, rel=0.02)
+
+
+def test_a_loss_that_is_no_number_stops_and_says_what_to_lower(tmp_path):
+    with pytest.raises(InputError, match=r"not a number after epoch 1: lower lr 10"):
+        train(small_config(tmp_path, lr=10.0, epochs=3, arch="linear", encoder_widths=(400, 400)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_said():
+    with pytest.raises(InputError, match=r"'cuda' is not on this machine: accepted here are auto, cpu"):
+        training.pick_device("cuda")
+
+
+def test_the_callers_threads_and_generator_are_put_back(tmp_path):
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    train(small_config(tmp_path, epochs=1, threads=2 if threads == 1 else 1))
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_epochs_and_seeds_draw_differently():
+    seeds = {training.seed_of(seed, epoch) for seed in range(30) for epoch in range(30)}
+    assert len(seeds) == 900
