@@ -3,7 +3,7 @@ import os
 import shutil
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -12,14 +12,14 @@ from vaelib import data
 from vaelib.config import TrainingConfig
 from vaelib.training import train
 
-matplotlib.use("Agg")
+plt.switch_backend("Agg")
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    matplotlib.pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.fixture
