@@ -5,7 +5,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --configfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report full publish book test lint lab lock clean
+.PHONY: help report full publish book test test-long lint lab lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,9 @@ full: .venv/installed ## the whole book on MNIST, three seeds; EDITION=mnist for
 	$(SNAKEMAKE) editions/$(EDITION).yaml
 	@echo "$(CURDIR)/build/$(EDITION)/_build/html/index.html"
 
-publish: full ## make EDITION's pages the ones that the project carries
+publish: .venv/installed ## build EDITION and make its pages the ones that the project carries
+	rm -rf build/$(EDITION)/book
+	$(SNAKEMAKE) editions/$(EDITION).yaml
 	rm -rf book/pages
 	cp -r build/$(EDITION)/book/pages book/pages
 
@@ -27,7 +29,10 @@ book: .venv/installed ## render the pages that the project carries; trains nothi
 	@echo "$(CURDIR)/_build/html/index.html"
 
 test: .venv/installed ## the whole test suite
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-long: .venv/installed ## what takes minutes: the published likelihood and memory, on MNIST
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/installed ## style and format, as continuous integration checks them
 	$(BIN)/ruff check

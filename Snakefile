@@ -26,6 +26,15 @@ if set(config) != KEYS:
         "give --configfile editions/quick.yaml"
     )
 
+for key in ("archs", "latent_dims", "seeds"):
+    if not isinstance(config[key], list) or not config[key]:
+        raise WorkflowError(f"{key} {config[key]!r}: accepted is a list such as {'[linear, conv]' if key == 'archs' else '[2, 10]'}")
+if not isinstance(config["settings"], dict):
+    raise WorkflowError(f"settings {config['settings']!r}: accepted are pairs such as {{epochs: 15}}, or {{}}")
+twice = {"dataset", "arch", "latent_dim", "seed", "runs_root"} & set(config["settings"])
+if twice:
+    raise WorkflowError(f"settings of the edition name {', '.join(sorted(twice))}, which the edition itself decides")
+
 BUILD = f"build/{config['edition']}"
 PYTHON = shlex.quote(sys.executable)
 EXECUTE = f"{PYTHON} workflow/execute.py"
@@ -53,7 +62,7 @@ CHAPTERS = [
 
 
 def parameters(c):
-    return json.dumps(c.settings() | {"runs_root": c.runs_root})
+    return json.dumps(c.settings() | {"runs_root": c.runs_root, "data_root": c.data_root})
 
 
 def finished(configs):
@@ -121,7 +130,10 @@ rule study:
     wildcard_constraints:
         study="|".join(STUDIES),
     params:
-        settings=json.dumps({"runs": [str(c.run_path) for c in GRID]}),
+        settings=lambda wildcards: json.dumps(
+            {"runs": [str(c.run_path) for c in GRID]}
+            | ({"data_root": GRID[0].data_root} if wildcards.study == "grid" else {"edition": config["edition"]})
+        ),
     log:
         f"{BUILD}/logs/{{study}}.log",
     shell:
@@ -130,14 +142,15 @@ rule study:
 
 rule stage:
     input:
-        page=f"{BUILD}/executed/{{page}}.ipynb",
-        stage="workflow/stage.py",
+        executed=expand(f"{BUILD}/executed/{{page}}.ipynb", page=STUDIES + list(PAGES)),
+        script="workflow/stage.py",
     output:
-        f"{BUILD}/book/pages/{{page}}.ipynb",
+        expand(f"{BUILD}/book/pages/{{page}}.ipynb", page=STUDIES + list(PAGES)),
+        f"{BUILD}/book/pages/grid-reconstructions.png",
     log:
-        f"{BUILD}/logs/{{page}}.stage.log",
+        f"{BUILD}/logs/stage.log",
     shell:
-        "{PYTHON} {input.stage} {input.page} {output} > {log} 2>&1"
+        "{PYTHON} {input.script} {BUILD}/book/pages {input.executed} > {log} 2>&1"
 
 
 rule chapter:

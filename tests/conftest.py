@@ -14,6 +14,9 @@ from vaelib.training import train
 
 plt.switch_backend("Agg")
 ROOT = Path(__file__).parents[1]
+BESIDE = ROOT.parent / "shared" / "data"
+if "VAELIB_DATA" not in os.environ and (BESIDE / "MNIST").is_dir():
+    os.environ["VAELIB_DATA"] = str(BESIDE)
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +59,4 @@ def write_idx(folder: Path, train: np.ndarray, train_y: np.ndarray, test: np.nda
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in zip(data.FILES, (train, train_y, test, test_y), strict=True):
         header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
-        (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """This process's environment with Python's warnings as errors left to the child's own choice."""
-    return {**os.environ, **changes}
+        (folder / name).write_bytes(gzip.compress(header + array.tobytes()))

@@ -61,6 +61,9 @@ def test_help_teaches_every_setting(capsys):
         (["train", "--k2=-1"], "k2 -1"),
         (["train", "--encoder-widths=8,x"], "512,256"),
         (["train", "--noise=pepper"], "salt-pepper:P"),
+        (["train", "--latent-dim=" + "9" * 400], "1 to 4,096"),
+        (["train", "--config=."], "."),
+        (["generate", "nowhere", "--count=0"], "--count"),
         (["train", "--z-dim=2"], "--z-dim"),
         (["train", "--config=missing.toml"], "missing.toml"),
         (["generate"], "RUN"),
@@ -103,6 +106,17 @@ def test_generated_arrays_are_the_priors_decoded(run, tmp_path, capsys):
     np.testing.assert_array_equal(images, latent.sample_prior(run.model(), 2, 5, seed=3))
 
 
+@pytest.mark.parametrize(
+    ("kind", "out"), [("npy", "samples.png"), ("grid", "samples.jpg"), ("png", "samples.png"), ("jpg", "samples.npy")]
+)
+def test_a_name_that_does_not_fit_its_format_is_refused(kind, out, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    assert main(["generate", str(run.path), f"--format={kind}", f"--out={out}"]) == 2
+    assert f"accepted with --format {kind} is" in lines(capsys)[1][0]
+    assert set(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_generated_files_hold_one_image_each(kind, run, tmp_path):
     out = tmp_path / "samples"
@@ -134,7 +148,13 @@ def test_nothing_is_overwritten(run, tmp_path, capsys):
 def test_info_tells_settings_layers_and_results(run, capsys):
     assert main(["info", str(run.path)]) == 0
     out = " ".join(" ".join(lines(capsys)[0]).split())
-    for part in ("latent_dim 2", "effective_beta 1", f"total {run.provenance['parameters']:,}", "encoder.1 Linear"):
+    for part in (
+        "latent_dim 2",
+        "encoder_widths 32",
+        "effective_beta 1",
+        f"total {run.provenance['parameters']:,}",
+        "encoder.1 Linear",
+    ):
         assert part in out
     assert f"test recon_nats {run.final()['recon_nats']:.2f}" in out
 

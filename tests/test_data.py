@@ -1,6 +1,10 @@
 import hashlib
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +28,8 @@ def small_mnist(tmp_path, monkeypatch):
     write_idx(folder, arrays[0], labels[0], arrays[1], labels[1])
     sums = [(f.name, hashlib.md5(f.read_bytes()).hexdigest()) for f in sorted(folder.iterdir())]
     monkeypatch.setattr(datasets.MNIST, "resources", sums)
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    for source in (datasets.MNIST, datasets.FashionMNIST):
+        monkeypatch.setattr(source, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("VAELIB_DATA", raising=False)
     return root, arrays, labels
@@ -72,9 +77,9 @@ def test_files_in_mnists_format_are_read_as_written(small_mnist):
 @pytest.mark.skipif("VAELIB_DATA" not in os.environ, reason="$VAELIB_DATA names no folder with MNIST")
 def test_mnist_equals_torchvisions_own_reading(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
-    shutil.copytree(Path(os.environ["VAELIB_DATA"]) / "MNIST" / "raw", raw)
-    for file in raw.iterdir():
-        file.chmod(0o644)
+    raw.mkdir(parents=True)
+    for file in data.FILES:
+        shutil.copyfile(next(Path(os.environ["VAELIB_DATA"]).rglob(file)), raw / file)
     loaded = data.load("mnist")
     for split, images, labels in (
         (True, loaded.train_images, loaded.train_labels),
@@ -116,6 +121,29 @@ def test_a_truncated_file_is_named(small_mnist):
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte.gz is truncated or another file"):
         data.load("mnist", root)
+
+
+def test_flat_files_of_another_set_are_not_taken(small_mnist):
+    root, _, _ = small_mnist
+    with pytest.raises(InputError, match=r"fashion-mnist is not in .* and cannot be downloaded"):
+        data.load("fashion-mnist", root / "MNIST" / "raw")
+
+
+def test_missing_files_are_downloaded_and_verified(small_mnist, monkeypatch, tmp_path):
+    """From a server on this machine, twice at once, as cells that start side by side do."""
+    root, (train, _), _ = small_mnist
+    handler = partial(SimpleHTTPRequestHandler, directory=root / "MNIST" / "raw")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        with ThreadPoolExecutor(2) as pool:
+            loaded = list(pool.map(data.load, ["mnist", "mnist"]))
+        server.shutdown()
+    for images in loaded:
+        assert np.array_equal(images.train_images[:, 0], train)
+    assert {path.name for path in data.cache_folder().iterdir()} == {"MNIST"}
+    assert {path.name for path in (data.cache_folder() / "MNIST" / "raw").iterdir()} == set(data.FILES)
 
 
 def test_another_sets_files_are_refused(small_mnist):

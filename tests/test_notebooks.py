@@ -54,6 +54,7 @@ def test_the_parameters_of_train_are_the_settings_and_their_defaults():
     assert list(inferred) == [field.name for field in fields]
     for field in fields:
         default = ast.literal_eval(inferred[field.name]["default"])
+        assert not isinstance(default, bool)
         assert (tuple(default) if isinstance(default, list) else default) == field.default
         assert inferred[field.name]["help"]
 
@@ -103,14 +104,14 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
 def test_a_bad_value_ends_in_one_line(tmp_path):
     done = execute("train.ipynb", tmp_path / "out.ipynb", {"latent_dim": 0})
     assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.strip().endswith("InputError: latent_dim 0: accepted is 1 to 4,096 (dimensions of z)")
 
 
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore")
-def test_plain_papermill_fails_on_an_unknown_parameter_too(tmp_path):
+def test_plain_papermill_fails_on_an_unknown_parameter_too(path, tmp_path):
     with pytest.raises(papermill.PapermillExecutionError) as caught:
-        papermill.execute_notebook(
-            str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "out.ipynb"), {"z_dim": 2}, progress_bar=False
-        )
+        papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), {"z_dim": 2}, progress_bar=False)
     assert caught.value.ename == "InputError"
     assert "unknown parameter 'z_dim'" in caught.value.evalue

@@ -83,11 +83,29 @@ def test_grid_terms_draw_a_dot_for_each_run():
     assert dots.get_ydata().tolist() == [1, 3, 5]
 
 
+def test_reconstructions_by_cell_have_a_panel_for_each_arch_and_a_row_for_each_d(images):
+    figure = plots.reconstructions_by_cell(images[0], {"linear": {2: images[1], 50: images[2]}, "conv": {2: images[2]}})
+    left, right = figure.axes
+    assert (left.get_title(), right.get_title()) == ("linear", "conv")
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["original", "d = 2", "d = 50"]
+    np.testing.assert_allclose(left.images[0].get_array()[64:92, 0:28], 1 - images[2, 0] / 255)
+    np.testing.assert_allclose(right.images[0].get_array()[32:60, 0:28], 1 - images[2, 0] / 255)
+
+
+def test_a_picture_of_the_map_is_centred_on_its_z(images):
+    steps, extent = 5, 2.0
+    picture = plots.latent_map(np.zeros((steps, steps, 28, 28)), extent).axes[0].images[0]
+    left, right, bottom, top = picture.get_extent()
+    centres = left + (np.arange(steps) + 0.5) * (right - left) / steps
+    np.testing.assert_allclose(centres, np.linspace(-extent, extent, steps))
+    assert (bottom, top) == (left, right)
+
+
 def test_figures_are_opaque_white(images):
     for figure in (
         plots.image_grid(images[0]),
         plots.loss_curves(history()),
         plots.latent_map(images[:, :3], 2.0),
-        plots.reconstructions_by_cell(images[0], {"conv-d2-s0": images[1]}),
+        plots.reconstructions_by_cell(images[0], {"conv": {2: images[1]}}),
     ):
         assert figure.get_facecolor() == (1, 1, 1, 1)

@@ -56,18 +56,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         Run.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"settings": {"latent_dim": 0}}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"{}", b"\xff", b"[]", b'{"settings": {"latent_dim": 0}}', b'{"settings": {}, "provenance": {}}'],
+)
 def test_a_damaged_config_is_refused(run, content):
-    (run.path / "config.json").write_text(content)
+    (run.path / "config.json").write_bytes(content)
     with pytest.raises(InputError):
         Run.load(run.path)
-
-
-def test_damaged_weights_are_refused(run):
-    file = run.path / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"model.safetensors is damaged"):
-        run.model()
 
 
 def test_an_unfinished_run_gives_no_results(run):
@@ -86,11 +82,53 @@ def test_a_directory_with_another_config_is_left_as_it_is(run):
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
-def test_a_run_on_other_images_is_not_gone_on_with(run):
+@pytest.mark.parametrize("key", ["data_sha256", "code_sha256", "torch"])
+def test_an_unfinished_run_of_other_code_or_images_begins_again(key, run, finished_run):
+    """Its state would mix two trainings, and its record would name the wrong one."""
+    (run.path / "model.safetensors").unlink()
+    (run.path / "resume.pt").write_bytes(b"of the other")
     file = run.path / "config.json"
-    file.write_text(file.read_text().replace(run.provenance["data_sha256"], "0" * 64))
-    with pytest.raises(InputError, match="images of digits differ"):
+    file.write_text(file.read_text().replace(run.provenance[key], "other"))
+    again = train(run.config)
+    assert again.provenance[key] == finished_run.provenance[key]
+    assert again.final() == finished_run.final()
+    assert len(list(run.path.glob("events.out.tfevents*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("history.csv", Run.history), ("snapshots.npz", Run.snapshots), ("model.safetensors", Run.model)]
+)
+@pytest.mark.parametrize("content", [None, b"", b"epoch,split\n1,test\n"])
+def test_a_damaged_file_is_one_line_that_names_it(name, read, content, run):
+    (run.path / name).unlink()
+    if content is not None:
+        (run.path / name).write_bytes(content)
+    elif name == "model.safetensors":
+        pytest.skip("a run without weights is unfinished, not damaged")
+    with pytest.raises(InputError, match=f"{name} is damaged") as caught:
+        read(run)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_damaged_state_is_named_with_what_to_do(content, run):
+    (run.path / "model.safetensors").unlink()
+    (run.path / "resume.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"resume.pt is damaged: remove it"):
         train(run.config)
+
+
+def test_weights_of_another_arch_are_one_line(run, tmp_path):
+    other = train(small_config(tmp_path / "other", encoder_widths=(16,), epochs=1))
+    (run.path / "model.safetensors").write_bytes((other.path / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="of another model") as caught:
+        run.model()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_machine_without_git_trains_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_module.commit() == ""
 
 
 def test_a_directory_with_something_else_is_left_as_it_is(tmp_path):
@@ -130,5 +168,5 @@ def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "too large" in done.stderr
     left = {path.name for path in config.run_path.iterdir() if not path.name.startswith("events")}
-    assert left == {"config.json"}
+    assert left <= {"config.json", "history.csv"}
     assert train(config).finished

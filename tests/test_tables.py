@@ -35,17 +35,18 @@ def test_the_table_averages_over_seeds_and_says_n(runs_root):
     table = summary(find([], str(runs_root), "digits"))
     cells = table_by_cell(table)
     two = table[(table.arch == "linear") & (table.latent_dim == 2)].negative_elbo_nats
-    assert cells.loc[("linear", 2), "-ELBO"] == f"{np.mean(two):.2f}"
-    assert cells.loc[("linear", 2), "sd"] == f"{np.std(two, ddof=1):.2f}"
+    assert cells.loc[("linear", 2), "negative ELBO"] == f"{np.mean(two):.2f} ± {np.std(two, ddof=1):.2f}"
     assert cells.loc[("linear", 2), "n"] == 2
 
 
 def test_one_seed_has_no_spread(runs_root):
-    assert table_by_cell(summary(find([], str(runs_root), "digits"))).loc[("conv", 2), "sd"] == "-"
+    table = summary(find([], str(runs_root), "digits"))
+    one = table[table.arch == "conv"].negative_elbo_nats.item()
+    assert table_by_cell(table).loc[("conv", 2), "negative ELBO"] == f"{one:.2f}"
 
 
 def test_no_runs_say_how_to_make_some(tmp_path):
-    with pytest.raises(InputError, match=r"no finished run under .*vaelib train --dataset digits"):
+    with pytest.raises(InputError, match=r"no finished run under .*/digits: .*vaelib train --dataset digits"):
         find([], str(tmp_path), "digits")
 
 
@@ -57,8 +58,15 @@ def test_runs_of_two_image_sets_do_not_compare(runs_root, tmp_path):
         (other / file.name).write_bytes(file.read_bytes())
     config = other / "config.json"
     config.write_text(config.read_text().replace('"dataset": "digits"', '"dataset": "mnist"'))
-    with pytest.raises(InputError, match="runs of digits and mnist do not compare"):
+    with pytest.raises(InputError, match="runs with dataset digits and mnist do not compare"):
         find([str(first.path), str(other)], "", "")
+
+
+def test_runs_of_two_recipes_are_not_averaged_as_seeds(runs_root, tmp_path):
+    first = find([], str(runs_root), "digits")[0]
+    other = train(small_config(tmp_path, k2=4.0, epochs=1, encoder_widths=(8,)))
+    with pytest.raises(InputError, match=r"runs with k2 1.0 and 4.0 do not compare"):
+        find([str(first.path), str(other.path)], "", "")
 
 
 def test_versions_name_what_made_the_runs(runs_root):

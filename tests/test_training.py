@@ -1,11 +1,17 @@
+import os
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
-from conftest import small_config
+from conftest import ROOT, small_config
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vaelib import InputError, data, models, training
 from vaelib.config import ARCHS, TrainingConfig
+from vaelib.run import Run
 from vaelib.training import train
 
 CPU = torch.device("cpu")
@@ -111,8 +117,58 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, tmp_path, monkey
     assert np.array_equal(resumed.snapshots()["test_mu"], undisturbed.snapshots()["test_mu"])
 
 
+def test_a_failed_write_of_the_last_history_loses_nothing(tmp_path, monkeypatch, finished_run):
+    config, whole, calls = small_config(tmp_path), training.write, []
+
+    def full(path, content):
+        calls.append(path.name)
+        if calls.count("history.csv") == 2:
+            raise OSError(28, "No space left on device")
+        whole(path, content)
+
+    monkeypatch.setattr(training, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(config)
+    monkeypatch.setattr(training, "write", whole)
+    assert train(config).final() == finished_run.final()
+
+
+def test_a_killed_process_goes_on_where_it_was(tmp_path):
+    """SIGKILL in the middle of 40 epochs; the weights are those of an undisturbed run."""
+    settings = dict(epochs=40, encoder_widths=(16,))
+    config = small_config(tmp_path / "killed", **settings)
+    command = [sys.executable, "-m", "vaelib.cli", "train", "--dataset=digits", "--epochs=40", "--encoder-widths=16"]
+    process = subprocess.Popen([*command, f"--runs-root={tmp_path / 'killed'}"], cwd=ROOT)
+    while process.poll() is None and not (config.run_path / "resume.pt").exists():
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (config.run_path / "model.safetensors").exists()
+    seconds = time.time_ns()
+    resumed = train(config)
+    assert resumed.path.joinpath("config.json").stat().st_mtime_ns < seconds, "it began again"
+    assert torch.equal(weights(resumed), weights(train(small_config(tmp_path / "whole", **settings))))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("VAELIB_DATA" not in os.environ, reason="$VAELIB_DATA names no folder with MNIST")
+def test_the_textbook_model_reaches_its_known_likelihood_in_little_memory(tmp_path):
+    """784-400-20, batch 128, Adam 1e-3, 10 epochs: pytorch/examples prints 105.6 on the test images."""
+    program = (
+        "import resource, sys; from vaelib.cli import main; code = main(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    arguments = ["train", "--latent-dim=20", "--epochs=10", f"--runs-root={tmp_path}"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    run, kilobytes = done.stdout.splitlines()[-2:]
+    assert Run.load(run).final()["negative_elbo_nats"] < 107
+    if sys.platform == "linux":
+        assert int(kilobytes) < 1.5e6
+
+
 def test_a_finished_run_is_not_trained_again(run, monkeypatch):
     monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("a finished run needs no images"))
     assert train(run.config).path == run.path
 
 

@@ -23,8 +23,8 @@ settings: {epochs: 1, encoder_widths: [8]}
 
 
 def stage(notebook, tmp_path, name="conv-d10-s0"):
-    nbformat.write(notebook, tmp_path / "executed.ipynb")
-    command = [*STAGE, "executed.ipynb", f"pages/{name}.ipynb"]
+    nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    command = [*STAGE, "pages", f"{name}.ipynb"]
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
 
 
@@ -51,7 +51,7 @@ def test_a_page_has_its_own_title_labels_and_settings(tmp_path):
     staged = nbformat.read(tmp_path / "pages" / "conv-d10-s0.ipynb", as_version=4)
     nbformat.validate(staged)
     assert staged.cells[0].source == "# conv, d = 10\n\nWhat you will see."
-    assert "| `arch` | conv |\n| `latent_dim` | 10 |" in staged.cells[1].source
+    assert "| `arch` | conv | `latent_dim` | 10 |  |  |" in staged.cells[1].source
     assert "runs_root" not in staged.cells[1].source
     assert [cell.cell_type for cell in staged.cells] == ["markdown", "markdown", "code"]
     assert staged.cells[2].metadata.mystnb.figure.name == "conv-d10-s0-losses"
@@ -161,9 +161,21 @@ def test_an_edit_rebuilds_what_depends_on_it_and_no_more(file, rules, built, pro
         os.utime(path, (Path(ROOT / file).stat().st_mtime,) * 2)
 
 
-def test_an_edition_with_an_unknown_key_is_refused(project):
-    (project / "editions" / "odd.yaml").write_text(EDITION + "z_dims: [2]\n")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("seeds: [0]", "seeds: [0]\nz_dims: [2]"), "z_dims"),
+        (("seeds: [0]", "seeds: 0"), "seeds 0: accepted is a list"),
+        (("seeds: [0]", "seeds: []"), "seeds []: accepted is a list"),
+        (("latent_dims: [2, 3]", "latent_dims: [0]"), "latent_dim 0: accepted is 1 to 4,096"),
+        (("{epochs: 1,", "{epoch: 1,"), "unknown setting 'epoch'"),
+        (("{epochs: 1,", "{seed: 1,"), "seed, which the edition itself decides"),
+    ],
+)
+def test_an_edition_that_means_nothing_is_refused(change, expected, project):
+    assert change[0] in EDITION
+    (project / "editions" / "odd.yaml").write_text(EDITION.replace(*change))
     command = [sys.executable, "-m", "snakemake", "--configfile", "editions/odd.yaml", "--dry-run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert done.returncode != 0
-    assert "z_dims" in done.stdout + done.stderr
+    assert expected in done.stdout + done.stderr

@@ -100,7 +100,7 @@ app.command()(train)
 @app.command()
 def generate(
     run: RunPath,
-    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to draw from the prior.")] = 64,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Images to draw from the prior.")] = 64,
     format: Annotated[
         Format, typer.Option(help="npy: float32 (count, 28, 28) in [0, 1]; png, jpg: a folder of files; grid: one png.")
     ] = Format.npy,
@@ -111,36 +111,52 @@ def generate(
     ] = None,
 ):
     """Draw images from a trained model's prior and write them."""
+    from vaelib import latent
+    from vaelib.run import Run
+
+    loaded = Run.load(run)
+    suffix = {"npy": ".npy", "grid": ".png"}.get(format.value, "")
+    out = out or Path(f"samples-{loaded.path.name}{suffix}")
+    if out.suffix != suffix and (suffix or out.suffix in (".png", ".jpg", ".jpeg", ".npy")):
+        wanted = f"a file that ends in {suffix}" if suffix else "the name of a folder"
+        raise InputError(f"out {out}: accepted with --format {format.value} is {wanted}")
+    if out.exists():
+        raise InputError(f"{out} is already there: give another --out, or move it away")
+    images = latent.sample_prior(loaded.model(), loaded.config.latent_dim, count, seed).numpy()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write_images(images, out, format)
+    print(out)
+
+
+def _write_images(images, out: Path, format: Format):
+    """Float images (N, 28, 28) as one array, one picture or a folder of files; whole or not at all."""
     import io
+    import tempfile
 
     import numpy as np
     from PIL import Image
 
-    from vaelib import latent, plots
-    from vaelib.run import Run, write
+    from vaelib import plots
+    from vaelib.run import write
 
-    loaded = Run.load(run)
-    images = latent.sample_prior(loaded.model(), loaded.config.latent_dim, count, seed).numpy()
-    suffix = {"npy": ".npy", "grid": ".png"}.get(format.value, "")
-    out = out or Path(f"samples-{loaded.path.name}{suffix}")
-    if out.exists():
-        raise InputError(f"{out} is already there: give another --out, or move it away")
-    if format in (Format.png, Format.jpg):
-        out.mkdir(parents=True)
-        for index, image in enumerate((images * 255).round().astype(np.uint8)):
-            Image.fromarray(image).save(out / f"{index:0{len(str(count - 1))}d}.{format.value}")
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        if format is Format.npy:
-            np.save(buffer, images)
-        else:
-            columns = int(np.ceil(np.sqrt(count)))
-            blank = np.zeros((-count % columns, 28, 28), np.float32)
-            picture = plots.tiled(np.concatenate([images, blank]).reshape(-1, columns, 28, 28))
-            Image.fromarray((picture * 255).round().astype(np.uint8)).save(buffer, "png")
+    buffer = io.BytesIO()
+    if format is Format.npy:
+        np.save(buffer, images)
         write(out, buffer.getvalue())
-    print(out)
+    elif format is Format.grid:
+        columns = int(np.ceil(np.sqrt(len(images))))
+        blank = np.zeros((-len(images) % columns, 28, 28), np.float32)
+        picture = plots.tiled(np.concatenate([images, blank]).reshape(-1, columns, 28, 28))
+        Image.fromarray((picture * 255).round().astype(np.uint8)).save(buffer, "png")
+        write(out, buffer.getvalue())
+    else:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".samples-") as part:
+            folder = Path(part) / out.name
+            folder.mkdir()
+            digits = len(str(len(images) - 1))
+            for index, image in enumerate((images * 255).round().astype(np.uint8)):
+                Image.fromarray(image).save(folder / f"{index:0{digits}d}.{format.value}")
+            folder.rename(out)
 
 
 @app.command()

@@ -18,6 +18,8 @@ from vaelib import InputError
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
 ARCHS = ("linear", "conv", "convbn")
 NOISES = ("salt-pepper", "gaussian")
+# of the encoder: hidden units of a linear model, channels after each halving of a conv one
+DEFAULT_WIDTHS = {"linear": (400,), "conv": (8, 32), "convbn": (32, 64)}
 
 
 def setting(default, help, *, low=None, high=None, choices=(), identity=True):
@@ -58,8 +60,14 @@ class TrainingConfig:
     def __post_init__(self):
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
+        # from here on nothing is left to a default that may change: a stored config says what it was
         if self.noise:
-            parse_noise(self.noise)
+            kind, level = parse_noise(self.noise)
+            object.__setattr__(self, "noise", f"{kind}:{level!r}")
+        if not self.encoder_widths:
+            object.__setattr__(self, "encoder_widths", DEFAULT_WIDTHS[self.arch])
+        if not self.decoder_widths:
+            object.__setattr__(self, "decoder_widths", self.encoder_widths[::-1])
         if self.arch != "linear" and max(len(self.encoder_widths), len(self.decoder_widths)) > 2:
             widths = self.encoder_widths if len(self.encoder_widths) > 2 else self.decoder_widths
             raise InputError(f"{self.arch} halves 28 pixels at most twice: one or two widths, not {len(widths)}")
@@ -77,10 +85,13 @@ class TrainingConfig:
     @property
     def run_name(self) -> str:
         """The cell, then each further setting that is not at its default: ``conv-d10-s0-epochs3``."""
-        named = {"dataset", "arch", "latent_dim", "seed"}
-        others = [f for f in dataclasses.fields(self) if f.metadata["identity"] and f.name not in named]
-        changed = [f.name for f in others if getattr(self, f.name) != f.default]
-        return "-".join([self.cell_id, *(name + as_text(getattr(self, name), ".") for name in changed)])
+        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.metadata["identity"]}
+        defaults["encoder_widths"] = DEFAULT_WIDTHS[self.arch]
+        defaults["decoder_widths"] = self.encoder_widths[::-1]
+        in_path = {"dataset", "arch", "latent_dim", "seed"}
+        changed = [name for name in defaults if name not in in_path and getattr(self, name) != defaults[name]]
+        parts = [name + as_text(getattr(self, name), ".").replace(":", "") for name in changed]
+        return "-".join([self.cell_id, *parts])
 
     @property
     def run_path(self) -> Path:
@@ -103,23 +114,27 @@ class TrainingConfig:
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """A config of the plain values that a notebook's parameters cell defined, given ``globals()``.
+        """A config of the values that a notebook's parameters cell defined, given ``globals()``."""
+        return cls(**notebook_parameters(namespace, [f.name for f in dataclasses.fields(cls)], made="config"))
 
-        papermill only warns of a parameter that the template does not have, and would train the
-        default: here it raises InputError. Once the notebook has its config, names that a reader
-        adds by hand are let be.
-        """
-        plain = (bool, int, float, str, list, tuple, dict, type(None))
-        hidden = {"In", "Out"}
-        values = {
-            name: value
-            for name, value in namespace.items()
-            if isinstance(value, plain) and not name.startswith("_") and name not in hidden
-        }
-        if isinstance(namespace.get("config"), cls):
-            known = {f.name for f in dataclasses.fields(cls)}
-            values = {name: value for name, value in values.items() if name in known}
-        return cls.from_mapping(values, "parameter")
+
+def notebook_parameters(namespace: dict[str, Any], known: list[str], made: str) -> dict[str, Any]:
+    """The plain values of a notebook's namespace; one that is no known parameter raises InputError.
+
+    papermill only warns of a parameter that the template does not have, and would run the default.
+    Once the notebook has what it made of its parameters, names that a reader adds by hand are let be.
+    """
+    plain = (bool, int, float, str, list, tuple, dict, type(None))
+    hidden = {"In", "Out"}  # IPython's
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, plain) and not name.startswith("_") and name not in hidden
+    }
+    for name in values:
+        if name not in known and made not in namespace:
+            raise InputError(f"unknown parameter {name!r}: accepted are {', '.join(known)}")
+    return {name: value for name, value in values.items() if name in known}
 
 
 def read_toml(path: str | os.PathLike) -> dict[str, Any]:
@@ -145,10 +160,10 @@ def parse_noise(noise: str) -> tuple[str, float]:
 
 
 def as_text(value, separator=",") -> str:
-    """A setting's value as one word: lists joined, floats without a needless point."""
+    """A setting's value as one word: lists joined, whole floats without a point."""
     if isinstance(value, tuple | list):
         return separator.join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(":", "")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def checked(f: dataclasses.Field, value):
@@ -159,13 +174,11 @@ def checked(f: dataclasses.Field, value):
         raise InputError(f"{f.name} {found!r}: accepted is {wanted} ({f.metadata['help']})")
 
     def number(item, kind):
-        if kind is float and isinstance(item, int) and not isinstance(item, bool):
-            item = float(item)
-        in_type = isinstance(item, kind) and not isinstance(item, bool)
-        low, high = f.metadata["low"], f.metadata["high"]
-        if not in_type or not math.isfinite(item) or item < low or item > high:
+        numeric = isinstance(item, int | kind) and not isinstance(item, bool)
+        # the comparison comes first: it refuses nan, and does not overflow on a number of any length
+        if not numeric or not f.metadata["low"] <= item <= f.metadata["high"]:
             refuse(item)
-        return item
+        return kind(item)
 
     if f.type in (int, float):
         return number(value, f.type)

@@ -5,8 +5,9 @@ Images are uint8 (N, 1, 28, 28), labels int64 (N,); as_float gives float32 in [0
 
 import gzip
 import hashlib
+import http.client
 import os
-import urllib.error
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,9 @@ from vaelib import InputError
 from vaelib.config import DATASETS, parse_noise
 
 _DENIED = "no permission to read {}: allow it, or give another data folder"
-FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+FILES = tuple(
+    f"{name}-ubyte.gz" for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+)
 
 
 @dataclass(frozen=True)
@@ -102,42 +105,49 @@ def _idx(name: str, root):
     from torchvision import datasets
 
     source = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
+    md5 = {filename: md5 for filename, md5 in source.resources}
     given = root or os.environ.get("VAELIB_DATA")
-    writable = Path(root) if root else cache_folder()
-    folder = _find(source.__name__, [Path(given)] if given else [], writable)
+    folder = _find(Path(given), source.__name__, md5) if given else None
     if folder is None:
-        folder = _download(source, name, writable, given)
-    md5 = {Path(filename).stem: sum_ for filename, sum_ in source.resources}
-    train_x, train_y, test_x, test_y = (_read(folder / f"{file}-ubyte.gz", md5[f"{file}-ubyte"]) for file in FILES)
+        writable = Path(root) if root else cache_folder()
+        folder = _find(writable, source.__name__, md5) or _download(source, name, writable, given)
+    train_x, train_y, test_x, test_y = (_read(folder / file, md5[file]) for file in FILES)
     return train_x[:, None], train_y.long(), test_x[:, None], test_y.long()
 
 
-def _find(set_name: str, given: list[Path], writable: Path) -> Path | None:
-    """The folder that holds all four files: torchvision's layout, or the files alone."""
-    for root in [*given, writable]:
-        for folder in (root / set_name / "raw", root):
-            try:
-                names = os.listdir(folder)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except PermissionError as error:
-                raise InputError(_DENIED.format(folder)) from error
-            if all(f"{file}-ubyte.gz" in names for file in FILES):
-                return folder
+def _find(root: Path, set_name: str, md5: dict[str, str]) -> Path | None:
+    """The folder under root that holds all four files: torchvision's layout, or the files alone."""
+    for folder in (root / set_name / "raw", root):
+        try:
+            names = os.listdir(folder)
+            # the sets name their files alike: alone in a folder, the smallest tells whose they are
+            mine = folder != root or (
+                FILES[3] in names and hashlib.md5((folder / FILES[3]).read_bytes()).hexdigest() == md5[FILES[3]]
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise InputError(_DENIED.format(folder)) from error
+        if mine and all(file in names for file in FILES):
+            return folder
     return None
 
 
 def _download(source, name: str, writable: Path, given) -> Path:
     """Downloads and verifies the set under a folder of the user's; InputError when it cannot."""
     folder = writable / source.__name__ / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        source(writable, download=True)
-    except (urllib.error.URLError, RuntimeError, TimeoutError) as error:
-        files = ", ".join(f"{file}-ubyte.gz" for file in FILES)
+        # in a folder of its own: cells that start side by side must not meet each other's half files
+        with tempfile.TemporaryDirectory(dir=writable, prefix=".download-") as alone:
+            source(alone, download=True)
+            for file in FILES:
+                os.replace(Path(alone) / source.__name__ / "raw" / file, folder / file)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         looked = " and ".join(str(place) for place in dict.fromkeys([given, writable]) if place)
         raise InputError(
             f"{name} is not in {looked} and cannot be downloaded ({str(error).strip().splitlines()[-1]}): "
-            f"put {files} into {folder}, or use dataset 'digits', which needs no download"
+            f"put {', '.join(FILES)} into {folder}, or use dataset 'digits', which needs no download"
         ) from error
     return folder
 
@@ -151,7 +161,8 @@ def _read(path: Path, md5: str) -> Tensor:
     found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if found != md5:
         raise InputError(
-            f"{path} is truncated or another file: md5 {found}, wanted {md5}; remove it to download it again"
+            f"{path} is truncated or another file: md5 {found}, wanted {md5}; "
+            "put the right file there, or remove it to have it downloaded"
         )
     raw = gzip.decompress(packed)
     dims = raw[3]

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vaelib import InputError
+from vaelib.config import DEFAULT_WIDTHS
 
 SIDE = 28
-# of the encoder: hidden units of a linear model, channels after each halving of a conv one
-DEFAULT_WIDTHS = {"linear": (400,), "conv": (8, 32), "convbn": (32, 64)}
 
 
 class VAE(nn.Module):
@@ -91,7 +90,7 @@ def dense(*sizes: int) -> list[nn.Module]:
 def to_image(channels: int) -> list[nn.Module]:
     """The last doubling, to one channel of logits, by a sub-pixel convolution (Shi et al. 2016).
 
-    A transposed convolution to one channel does the same and is three times slower on a CPU.
+    A transposed convolution to one channel is a special case of it, but has no fast kernel on a CPU.
     """
     return [nn.Conv2d(channels, 4, 3, padding=1), nn.PixelShuffle(2)]
 
@@ -102,7 +101,7 @@ def build(
     """A VAE with fresh weights drawn under the seed.
 
     Empty widths are the architecture's own; an empty decoder mirrors the encoder. The output bias
-    starts at the logit of pixel_mean, so that the first image decoded is the average grey.
+    starts at the logit of pixel_mean, so that the first images decoded are near the average grey.
     Raises InputError for an unknown arch.
     """
     makers = {"linear": linear, "conv": conv, "convbn": convbn}

@@ -45,7 +45,8 @@ def pixel_entropy(x: Tensor) -> Tensor:
 def mean_image_cost(x: Tensor, mean: Tensor) -> Tensor:
     """-log p(x) of each image when every image is decoded to the same mean, in nats, shape (B,).
 
-    A model whose z says nothing cannot do better: the cost of total collapse. mean is (1, 28, 28).
+    With the set's own mean, no model whose z says nothing does better: the cost of total collapse.
+    mean is (1, 28, 28), in (0, 1): a pixel at 0 or 1 makes any image that differs there impossible.
     """
     x, p = x.flatten(1), mean.flatten()
     return -(torch.xlogy(x, p) + torch.xlogy(1 - x, 1 - p)).sum(1)

@@ -7,7 +7,6 @@ Figures are opaque white, so that they read on a dark page too.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 ARCH_COLOURS = {"linear": "#0072B2", "conv": "#D55E00", "convbn": "#009E73"}
@@ -24,17 +23,16 @@ def tiled(images: np.ndarray, gap: int = 2) -> np.ndarray:
     return padded.transpose(0, 2, 1, 3).reshape(rows * (height + gap), columns * (width + gap))[:-gap, :-gap]
 
 
-def image_grid(images: np.ndarray, columns: int = 10, title: str = "") -> Figure:
+def image_grid(images: np.ndarray, columns: int = 10) -> Figure:
     """Images (N, 28, 28) in rows; N is cut to whole rows."""
     rows = len(images) // columns
     picture = tiled(np.asarray(images)[: rows * columns].reshape(rows, columns, *np.shape(images)[1:]))
     figure, axes = _axes(width=0.55 * columns, height=0.55 * rows + 0.3)
     _show(axes, picture)
-    axes.set_title(title, fontsize=10)
     return figure
 
 
-def reconstructions(originals: np.ndarray, over_epochs: np.ndarray, epochs: list[int], title: str = "") -> Figure:
+def reconstructions(originals: np.ndarray, over_epochs: np.ndarray, epochs: list[int]) -> Figure:
     """A row of originals (10, 28, 28), then a row of reconstructions for each of the epochs asked for.
 
     over_epochs is (all epochs, 10, 28, 28), the first after epoch 1.
@@ -44,12 +42,11 @@ def reconstructions(originals: np.ndarray, over_epochs: np.ndarray, epochs: list
     _show(axes, tiled(rows, gap=4))
     axes.set_yticks(14 + 32 * np.arange(len(rows)), ["original", *(f"epoch {epoch}" for epoch in epochs)], fontsize=9)
     axes.tick_params(length=0)
-    axes.set_title(title, fontsize=10)
     return figure
 
 
 def shown_epochs(epochs: int) -> list[int]:
-    """The epochs that figures show: 1, 2, 5, 10, 15 and further tens, as far as training went, and the last."""
+    """The epochs that figures show: 1, 2, 5, 10, 15, 30, 50, 100, as far as training went, and the last."""
     wanted = [1, 2, 5, 10, 15, 30, 50, 100]
     return sorted({epoch for epoch in wanted if epoch < epochs} | {epochs})
 
@@ -58,7 +55,7 @@ def loss_curves(history: pd.DataFrame, colour: str = ARCH_COLOURS["linear"]) -> 
     """Reconstruction, KL and their sum against epoch, train dashed, test solid."""
     panels = {"recon": "reconstruction", "kl": "KL to the prior", "negative_elbo": "negative ELBO"}
     history = history.assign(negative_elbo=history.recon + history.kl)
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), dpi=DPI, facecolor="white", layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), dpi=DPI, facecolor="white", layout="constrained")
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         for split, style in SPLIT_STYLES.items():
             rows = history[history.split == split]
@@ -71,10 +68,12 @@ def loss_curves(history: pd.DataFrame, colour: str = ARCH_COLOURS["linear"]) -> 
 
 
 def latent_map(images: np.ndarray, extent: float) -> Figure:
-    """A decoded plane (steps, steps, 28, 28) with its two axes."""
+    """A plane decoded at steps by steps places of [-extent, extent]^2, each picture centred on its place."""
+    edge = extent * len(images) / (len(images) - 1)
     figure, axes = _axes(width=6, height=6)
-    axes.imshow(tiled(images, gap=0), cmap="gray", vmin=0, vmax=1, extent=(-extent, extent, -extent, extent))
+    axes.imshow(tiled(images, gap=0), cmap="gray", vmin=0, vmax=1, extent=(-edge, edge, -edge, edge))
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
+    axes.locator_params(integer=True)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
@@ -88,7 +87,11 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
     test = histories[histories.split == "test"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
     archs = [arch for arch in ARCH_COLOURS if arch in set(test.arch)]
     colours = dict(
-        zip(sorted(test.latent_dim.unique()), sns.color_palette("viridis", test.latent_dim.nunique()), strict=True)
+        zip(
+            sorted(test.latent_dim.unique()),
+            plt.get_cmap("viridis")(np.linspace(0, 0.9, test.latent_dim.nunique())),
+            strict=True,
+        )
     )
     figure, axes = plt.subplots(
         1, len(archs), figsize=(4.5 * len(archs), 3.4), dpi=DPI, facecolor="white", layout="constrained",
@@ -106,14 +109,14 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
         axis.set(title=arch, xlabel="epoch")
         _epoch_axis(axis, test.epoch.max())
     axes[0, 0].set_ylabel("test negative ELBO, nats per image")
-    axes[0, -1].legend(frameon=False)
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
 
 
 def grid_terms(table: pd.DataFrame) -> Figure:
     """Final test reconstruction, KL and -ELBO against latent_dim: a dot for each run, a line through the means."""
     panels = {"recon_nats": "reconstruction", "kl_nats": "KL to the prior", "negative_elbo_nats": "negative ELBO"}
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3), dpi=DPI, facecolor="white", layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(8, 2.8), dpi=DPI, facecolor="white", layout="constrained")
     places = {latent_dim: place for place, latent_dim in enumerate(sorted(table.latent_dim.unique()))}
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         for arch, rows in table.groupby("arch"):
@@ -123,19 +126,33 @@ def grid_terms(table: pd.DataFrame) -> Figure:
             axis.plot(x, rows[column], "o", color=ARCH_COLOURS[arch], label=arch, ms=4, alpha=0.8)
         axis.set(title=title, xlabel="latent dimensions d")
         axis.set_xticks(list(places.values()), list(places))
-        sns.despine(ax=axis)
+        _open_frame(axis)
     axes[0].set_ylabel("test nats per image")
     axes[0].legend(frameon=False)
     return figure
 
 
-def reconstructions_by_cell(originals: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
-    """The same ten images as each cell reconstructs them: a row for each, the originals above."""
-    rows = np.stack([originals, *by_cell.values()])
-    figure, axes = _axes(width=7, height=0.6 * len(rows) + 0.2)
-    _show(axes, tiled(rows, gap=4))
-    axes.set_yticks(14 + 32 * np.arange(len(rows)), ["original", *by_cell], fontsize=9)
-    axes.tick_params(length=0)
+def reconstructions_by_cell(originals: np.ndarray, by_arch: dict[str, dict[int, np.ndarray]]) -> Figure:
+    """The same ten images as each cell reconstructs them, a panel for each arch, a row for each latent_dim.
+
+    by_arch maps arch to latent_dim to images (10, 28, 28); the originals are the first row of each panel.
+    """
+    rows = 1 + max(len(cells) for cells in by_arch.values())
+    figure, axes = plt.subplots(
+        1,
+        len(by_arch),
+        figsize=(4.0 * len(by_arch) + 0.4, 0.41 * rows + 0.3),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, (arch, cells) in zip(axes[0], by_arch.items(), strict=True):
+        _show(axis, tiled(np.stack([originals, *cells.values()]), gap=4))
+        axis.set_title(arch, fontsize=10)
+        names = ["original", *(f"d = {latent_dim}" for latent_dim in cells)]
+        axis.set_yticks(14 + 32 * np.arange(len(names)), names, fontsize=9)
+        axis.tick_params(length=0)
     return figure
 
 
@@ -158,4 +175,8 @@ def _marker(rows) -> str:
 def _epoch_axis(axis, last: int):
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlim(0.5 if last == 1 else 1, last + (0.5 if last == 1 else 0))
-    sns.despine(ax=axis)
+    _open_frame(axis)
+
+
+def _open_frame(axis):
+    axis.spines[["top", "right"]].set_visible(False)

@@ -7,11 +7,13 @@ resume.pt          the state to go on from; removed when training ends
 model.safetensors  final weights, written last: a run that has them is finished
 """
 
+import hashlib
 import io
 import json
 import os
 import platform
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +25,11 @@ import torch
 
 from vaelib import InputError, __version__, models
 from vaelib.config import TrainingConfig
+
+HISTORY = ["epoch", "split", "recon", "kl", "loss", "seconds"]
+PROVENANCE = ["data_sha256", "code_sha256", "effective_beta", "parameters", "device", "torch", "commit"]
+# what decides the weights beside the settings: an unfinished run of another kind is begun again
+DECIDES = ("data_sha256", "code_sha256", "device", "torch")
 
 
 @dataclass(frozen=True)
@@ -44,32 +51,43 @@ class Run:
             )
         try:
             content = json.loads(file.read_text())
-            settings = content["settings"] | {"runs_root": str(path.parent.parent)}
-            return cls(path, TrainingConfig.from_mapping(settings), content["provenance"])
+            settings, made_of = content["settings"], content["provenance"]
+            config = TrainingConfig.from_mapping(settings | {"runs_root": str(path.parent.parent)})
+            missing = (set(config.settings()) - set(settings)) | (set(PROVENANCE) - set(made_of))
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise InputError(f"{file} is damaged: {error!r}") from error
+        if missing:
+            raise InputError(f"{file} is damaged: it lacks {', '.join(sorted(missing))}")
+        return cls(path, config, made_of)
 
     @classmethod
-    def open(cls, config: TrainingConfig, provenance: dict[str, Any]) -> Self:
-        """The config's run, its directory made if need be.
+    def find(cls, config: TrainingConfig) -> Self | None:
+        """The run in the config's directory, or None where there is none yet.
 
-        InputError when the directory holds another config, other data or anything that is no run.
+        InputError when the directory holds another config or anything that is no run.
         """
         path = config.run_path
-        if not path.exists() or not any(path.iterdir()):
-            path.mkdir(parents=True, exist_ok=True)
-            content = {"name": config.run_name, "settings": config.settings(), "provenance": provenance}
-            write(path / "config.json", json.dumps(content, indent=2).encode())
+        if not path.exists() or all(file.name.startswith(".") for file in path.iterdir()):
+            return None
         run = cls.load(path)
         asked, held = config.settings(), run.config.settings()
         differing = [f"{key} {held[key]!r} there, {asked[key]!r} asked" for key in asked if held[key] != asked[key]]
-        if run.provenance["data_sha256"] != provenance["data_sha256"]:
-            differing.append(f"the images of {config.dataset} differ")
         if differing:
             raise InputError(
                 f"{path} holds another config ({'; '.join(differing)}): give another --runs-root, or move it away"
             )
         return run
+
+    @classmethod
+    def create(cls, config: TrainingConfig, provenance: dict[str, Any]) -> Self:
+        """A run without anything learnt yet: its settings written, what an earlier try left there removed."""
+        path = config.run_path
+        path.mkdir(parents=True, exist_ok=True)
+        for file in [path / "resume.pt", *path.glob("events.out.tfevents*")]:
+            file.unlink(missing_ok=True)
+        content = {"name": config.run_name, "settings": config.settings(), "provenance": provenance}
+        write(path / "config.json", json.dumps(content, indent=2).encode())
+        return cls.load(path)
 
     @property
     def finished(self) -> bool:
@@ -82,16 +100,26 @@ class Run:
         try:
             model.load_state_dict(safetensors.torch.load_file(self.path / "model.safetensors"))
         except (safetensors.SafetensorError, RuntimeError) as error:
-            raise InputError(f"{self.path}/model.safetensors is damaged or of another model: {error}") from error
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.path}/model.safetensors is damaged or of another model: {reason}") from error
         return model.eval()
 
     def history(self) -> pd.DataFrame:
-        """epoch, split (train, test), recon, kl, loss (nats per image) and seconds, a row for each."""
+        """epoch, split (train, test), recon, kl, loss (nats per image) and seconds, a row for each.
+
+        seconds are those of the training pass in a train row, of both evaluations in a test row.
+        """
         self.require_finished()
-        return pd.read_csv(self.path / "history.csv")
+        try:
+            history = pd.read_csv(self.path / "history.csv")
+            if list(history) != HISTORY or history.epoch.max() != self.config.epochs:
+                raise ValueError(f"wanted are {', '.join(HISTORY)} up to epoch {self.config.epochs}")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path}/history.csv is damaged: {error}") from error
+        return history
 
     def final(self, split: str = "test") -> dict[str, float]:
-        """recon_nats, kl_nats and elbo_nats after the last epoch; elbo_nats is recon + kl, the negative ELBO."""
+        """recon_nats, kl_nats and their sum, negative_elbo_nats, after the last epoch; nats per image."""
         history = self.history()
         last = history[history.split == split].iloc[-1]
         return {"recon_nats": last.recon, "kl_nats": last.kl, "negative_elbo_nats": last.recon + last.kl}
@@ -105,8 +133,11 @@ class Run:
         """train_x, test_x (10, 28, 28) and train_recon, test_recon (epochs, 10, 28, 28), uint8; test_mu
         (epochs, n, latent_dim), float32; test_labels (n,)."""
         self.require_finished()
-        with np.load(self.path / "snapshots.npz") as arrays:
-            return dict(arrays)
+        try:
+            with np.load(self.path / "snapshots.npz") as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{self.path}/snapshots.npz is damaged: {error}") from error
 
     def require_finished(self):
         if not self.finished:
@@ -123,6 +154,7 @@ def provenance(config: TrainingConfig, data_sha256: str, device: torch.device) -
     """Where a run came from: data, versions, commit, machine; and what its settings amount to."""
     return {
         "data_sha256": data_sha256,
+        "code_sha256": code_sha256(),
         "effective_beta": config.effective_beta,
         "parameters": models.count_parameters(new_model(config)),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -135,16 +167,20 @@ def provenance(config: TrainingConfig, data_sha256: str, device: torch.device) -
     }
 
 
+def code_sha256() -> str:
+    """sha256 of the modules that decide a run's weights."""
+    here = Path(__file__).parent
+    modules = ("config", "data", "models", "objective", "training")
+    return hashlib.sha256(b"".join((here / f"{module}.py").read_bytes() for module in modules)).hexdigest()
+
+
 def commit() -> str:
     """The git commit of this code, with a + where files differ from it; empty outside a checkout."""
-    here = Path(__file__).parent
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-    )
-    return described.stdout.strip()
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git on this machine
+        return ""
 
 
 def write(path: Path, content: bytes):

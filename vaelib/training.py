@@ -3,6 +3,7 @@
 x is (B, 1, 28, 28) in [0, 1]; losses are nats per image, summed over pixels and latent dimensions.
 """
 
+import pickle
 import time
 from collections.abc import Iterator
 
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vaelib import InputError, data, objective
+from vaelib import InputError, data, latent, objective
 from vaelib.config import TrainingConfig
 from vaelib.models import VAE
-from vaelib.run import Run, new_model, npz_bytes, provenance, torch_bytes, write
+from vaelib.run import DECIDES, HISTORY, Run, new_model, npz_bytes, provenance, torch_bytes, write
 
 EVALUATED = 10_000  # images of each split that recon and KL are measured on after an epoch
 EMBEDDED = 2_000  # test images encoded after each epoch
@@ -26,20 +27,24 @@ EVALUATION_BATCH = 500
 def train(config: TrainingConfig) -> Run:
     """The finished run of this config.
 
-    A finished run is returned as it is, an interrupted one goes on after its last whole epoch, and
-    either way the weights are the same to the bit on one machine. Shows a progress bar on a terminal.
-    Raises InputError when the data cannot be had, the run's directory holds something else, or the
-    loss is no longer a number.
+    A finished run is returned as it is; an interrupted one goes on after its last whole epoch, to the
+    weights, equal to the bit on one machine's CPU, that it would have reached undisturbed. One that was
+    begun by other code, torch or images begins again. Shows a progress bar on a terminal. Raises
+    InputError when the data cannot be had, the run's directory holds another config, or the loss is no
+    longer a number.
     """
+    run = Run.find(config)
+    if run and run.finished:
+        return run
     device = pick_device(config.device)
     images = data.load(config.dataset, config.data_root or None)
-    run = Run.open(config, provenance(config, images.checksum, device))
-    if run.finished:
-        return run
+    made_of = provenance(config, images.checksum, device)
+    if run is None or any(run.provenance[key] != made_of[key] for key in DECIDES):
+        run = Run.create(config, made_of)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _train(run, images, device)
     finally:
         torch.set_num_threads(threads)
@@ -66,14 +71,14 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
     }
     model = new_model(config, float(images.train_images.float().mean() / 255)).to(device)
     if config.arch != "linear":
-        # convolutions on the CPU are a fifth faster with channels last
+        # the layout that the CPU's convolutions are fastest in
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=device.type != "mps")
     epoch, history, snapshots = _resume(run, model, optimizer)
 
     bar = tqdm(total=config.epochs * len(train_x), initial=epoch * len(train_x), unit=" images", disable=None)
     bar.set_description(config.cell_id)
-    with bar, _tensorboard(run) as events:
+    with bar, _tensorboard(run, epoch) as events:
         while epoch < config.epochs:
             epoch += 1
             started = time.perf_counter()
@@ -147,24 +152,20 @@ def seeded(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed_of(seed, epoch))
 
 
-@torch.inference_mode()
 def _snapshot(model: VAE, shown: dict[str, Tensor], embedded: Tensor) -> dict[str, np.ndarray]:
     """Reconstructions from z = mu and embeddings, as arrays. The mean, so that frames change by learning alone."""
     model.eval()
     arrays = {}
     for split, images in shown.items():
-        mu, _ = model.encode(data.as_float(images))
-        pixels = model.decode(mu).sigmoid() * 255
-        arrays[f"{split}_recon"] = pixels.round().to(torch.uint8)[:, 0].cpu().numpy()
-    mus = [model.encode(data.as_float(batch))[0] for batch in embedded.split(EVALUATION_BATCH)]
-    arrays["test_mu"] = torch.cat(mus).cpu().numpy()
-    return arrays
+        pixels = latent.decode(model, latent.encode(model, images)[0]) * 255
+        arrays[f"{split}_recon"] = pixels.round().to(torch.uint8).cpu().numpy()
+    return arrays | {"test_mu": latent.encode(model, embedded)[0].cpu().numpy()}
 
 
-def _tensorboard(run: Run):
+def _tensorboard(run: Run, epoch: int):
     from torch.utils.tensorboard import SummaryWriter  # a second to import: only where training happens
 
-    return SummaryWriter(str(run.path))
+    return SummaryWriter(str(run.path), purge_step=epoch + 1)
 
 
 def _resume(run: Run, model: VAE, optimizer) -> tuple[int, list[dict], list[dict]]:
@@ -172,18 +173,21 @@ def _resume(run: Run, model: VAE, optimizer) -> tuple[int, list[dict], list[dict
     file = run.path / "resume.pt"
     if not file.exists():
         return 0, [], []
-    state = torch.load(file, weights_only=True, map_location=next(model.parameters()).device)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    snapshots = [{key: value.numpy(force=True) for key, value in shot.items()} for shot in state["snapshots"]]
-    return state["epoch"], state["history"], snapshots
+    try:
+        state = torch.load(file, weights_only=True, map_location=next(model.parameters()).device)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        snapshots = [{key: value.numpy(force=True) for key, value in shot.items()} for shot in state["snapshots"]]
+        return state["epoch"], state["history"], snapshots
+    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{file} is damaged: remove it to train this run from the start") from error
 
 
 def _save(run: Run, model: VAE, optimizer, epoch: int, history: list[dict], snapshots: list[dict]):
     shots = [{key: torch.from_numpy(value) for key, value in shot.items()} for shot in snapshots]
     state = dict(model=model.state_dict(), optimizer=optimizer.state_dict())
+    write(run.path / "history.csv", pd.DataFrame(history)[HISTORY].to_csv(index=False).encode())
     write(run.path / "resume.pt", torch_bytes(state | dict(epoch=epoch, history=history, snapshots=shots)))
-    write(run.path / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 
 def _finish(run: Run, model: VAE, history: list[dict], snapshots: list[dict], shown: dict[str, Tensor], labels: Tensor):
@@ -192,4 +196,4 @@ def _finish(run: Run, model: VAE, history: list[dict], snapshots: list[dict], sh
     write(run.path / "snapshots.npz", npz_bytes(arrays | {"test_labels": labels.numpy()}))
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     write(run.path / "model.safetensors", safetensors.torch.save(weights))
-    (run.path / "resume.pt").unlink()
+    (run.path / "resume.pt").unlink(missing_ok=True)

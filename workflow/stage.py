@@ -21,14 +21,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def main(executed: Path, page: Path):
-    notebook = nbformat.read(executed, as_version=4)
-    problems = list(faults(notebook))
-    if problems:
-        print(f"{executed}: " + "; ".join(problems), file=sys.stderr)
-        sys.exit(1)
+def main(pages: Path, executed: list[Path]):
+    """Stage each executed notebook into the folder PAGES, under its own name."""
+    failed = False
+    for source in executed:
+        notebook = nbformat.read(source, as_version=4)
+        for problem in faults(notebook):
+            print(f"{source}: {problem}", file=sys.stderr)
+            failed = True
+        write(staged(notebook, source.stem), pages / source.name)
+    sys.exit(failed)
+
+
+def write(notebook: NotebookNode, page: Path):
     page.parent.mkdir(parents=True, exist_ok=True)
-    notebook = staged(notebook, page.stem)
     for cell in notebook.cells:
         if "as-file" in cell.metadata.get("tags", []):
             # for chapters and the README, which show a figure of this page as a file beside it
@@ -94,10 +100,12 @@ def applies(cell: NotebookNode, settings: dict) -> bool:
 
 
 def settings_table(settings: dict) -> str:
-    shown = {key: value for key, value in settings.items() if key not in WHERE and value not in ("", [])}
-    rows = "\n".join(f"| `{key}` | {value} |" for key, value in shown.items())
+    """The settings as a table of three pairs a row."""
+    pairs = [f"`{key}` | {value}" for key, value in settings.items() if key not in WHERE and value not in ("", [])]
+    pairs += [" | "] * (-len(pairs) % 3)
+    rows = [f"| {' | '.join(pairs[index : index + 3])} |" for index in range(0, len(pairs), 3)]
     note = "The settings of this run; a setting that is not named is at its architecture's own value."
-    return f"{note}\n\n| setting | value |\n| --- | --- |\n{rows}"
+    return "\n".join([note, "", "| setting | value " * 3 + "|", "| --- | --- " * 3 + "|", *rows])
 
 
 if __name__ == "__main__":
