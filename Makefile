@@ -5,7 +5,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --configfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report full publish book test test-long lint lab lock clean
+.PHONY: help report full publish book test test-long lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,9 +38,6 @@ lint: .venv/installed ## style and format, as continuous integration checks them
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
-
-lab: .venv/installed ## open the notebooks in Jupyter
-	$(BIN)/jupyter lab notebooks
 
 lock: ## compile requirements.txt from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url -o requirements.txt
