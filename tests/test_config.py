@@ -61,7 +61,8 @@ def test_a_cell_is_named_once():
     [
         ("dataset", "cifar"), ("arch", "resnet"), ("latent_dim", 0), ("latent_dim", 10_000), ("latent_dim", 2.5),
         ("latent_dim", "2"), ("latent_dim", True),
-        ("latent_dim", 10**400), ("k1", 10**400), ("encoder_widths", [10**400]), ("epochs", 0), ("batch_size", -1), ("lr", 0), ("lr", float("nan")),
+        ("latent_dim", 10**400), ("k1", 10**400), ("encoder_widths", [10**400]),
+        ("epochs", 0), ("batch_size", -1), ("lr", 0), ("lr", float("nan")),
         ("k1", 0), ("k1", -1), ("k1", float("nan")), ("k2", -0.1), ("k2", float("inf")), ("seed", -1),
         ("encoder_widths", [0]), ("encoder_widths", "512"), ("decoder_widths", [1] * 9), ("noise", "salt:0.1"),
         ("noise", "salt-pepper:2"), ("noise", "gaussian"), ("noise", "gaussian:nan"), ("precision", "float16"),

@@ -119,7 +119,7 @@ def grid_terms(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(8, 2.8), dpi=DPI, facecolor="white", layout="constrained")
     places = {latent_dim: place for place, latent_dim in enumerate(sorted(table.latent_dim.unique()))}
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
-        for arch, rows in table.groupby("arch"):
+        for arch, rows in table.groupby("arch", sort=False):
             x = rows.latent_dim.map(places)
             means = rows.groupby("latent_dim")[column].mean()
             axis.plot(means.index.map(places), means, color=ARCH_COLOURS[arch], lw=1)
