@@ -94,7 +94,7 @@ TARGETS = [f"build/tiny/book/pages/{page}.ipynb" for page in ("linear-d2-s0", "l
 
 
 def snakemake(project, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--configfile", "editions/tiny.yaml", *arguments, *TARGETS]
+    command = [sys.executable, "-m", "snakemake", *TARGETS, "--configfile", "editions/tiny.yaml", *arguments]
     # the copy, not the installed library
     env = {**os.environ, "PYTHONPATH": str(project)}
     return subprocess.run(command, capture_output=True, text=True, cwd=project, env=env)
@@ -102,7 +102,7 @@ def snakemake(project, *arguments):
 
 def planned(project) -> set[str]:
     """Names of the rules that a build would run now."""
-    done = snakemake(project, "--dry-run", "--quiet", "none")
+    done = snakemake(project, "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stderr
     return {
         line.split()[-1].rstrip(":") for line in done.stdout.splitlines() if line.startswith(("rule ", "localrule "))

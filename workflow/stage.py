@@ -23,14 +23,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(pages: Path, executed: list[Path]):
     """Stage each executed notebook into the folder PAGES, under its own name."""
-    failed = False
-    for source in executed:
-        notebook = nbformat.read(source, as_version=4)
-        for problem in faults(notebook):
-            print(f"{source}: {problem}", file=sys.stderr)
-            failed = True
+    notebooks = {source: nbformat.read(source, as_version=4) for source in executed}
+    problems = [f"{source}: {fault}" for source, notebook in notebooks.items() for fault in faults(notebook)]
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        sys.exit(1)
+    for source, notebook in notebooks.items():
         write(staged(notebook, source.stem), pages / source.name)
-    sys.exit(failed)
 
 
 def write(notebook: NotebookNode, page: Path):
