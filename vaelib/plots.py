@@ -7,6 +7,7 @@ Figures are opaque white, so that they read on a dark page too.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 ARCH_COLOURS = {"linear": "#0072B2", "conv": "#D55E00", "convbn": "#009E73"}
@@ -84,32 +85,33 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
 
     histories has a run's columns and arch, latent_dim, seed; a band spans the seeds where there are several.
     """
+    import seaborn as sns  # a second to import: only where it is used
+
     test = histories[histories.split == "test"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
     archs = [arch for arch in ARCH_COLOURS if arch in set(test.arch)]
-    colours = dict(
-        zip(
-            sorted(test.latent_dim.unique()),
-            plt.get_cmap("viridis")(np.linspace(0, 0.9, test.latent_dim.nunique())),
-            strict=True,
-        )
-    )
     figure, axes = plt.subplots(
-        1, len(archs), figsize=(4.5 * len(archs), 3.4), dpi=DPI, facecolor="white", layout="constrained",
-        sharey=True, squeeze=False,
-    )  # fmt: skip
+        1,
+        len(archs),
+        figsize=(4.5 * len(archs), 3.4),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
+    )
     for axis, arch in zip(axes[0], archs, strict=True):
-        for latent_dim, rows in test[test.arch == arch].groupby("latent_dim"):
-            by_epoch = rows.groupby("epoch").negative_elbo
-            axis.plot(
-                by_epoch.mean(), color=colours[latent_dim], label=f"d = {latent_dim}", marker=_marker(by_epoch.mean())
-            )
-            axis.fill_between(
-                by_epoch.min().index, by_epoch.min(), by_epoch.max(), color=colours[latent_dim], alpha=0.25, lw=0
-            )
+        rows = test[test.arch == arch].rename(columns={"latent_dim": "d"})
+        # errorbar: from the lowest to the highest seed
+        sns.lineplot(
+            rows, x="epoch", y="negative_elbo", hue="d", hue_norm=LogNorm(2, 80), palette="viridis", legend="full",
+            errorbar=("pi", 100), marker=_marker(rows.epoch.unique()), ax=axis,
+        )  # fmt: skip
+        axis.get_legend().remove()
         axis.set(title=arch, xlabel="epoch")
         _epoch_axis(axis, test.epoch.max())
     axes[0, 0].set_ylabel("test negative ELBO, nats per image")
-    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    lines, names = axes[0, -1].get_legend_handles_labels()
+    figure.legend(lines, [f"d = {name}" for name in names], loc="outside right center", frameon=False)
     return figure
 
 
