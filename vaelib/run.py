@@ -184,11 +184,13 @@ def commit() -> str:
 
 
 def write(path: Path, content: bytes):
-    """The whole file or none: a reader, a kill or a full disk never meets half of it."""
+    """The whole file or none: a reader, a kill or a full disk never meets half of it. OSError names the file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)
         os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
