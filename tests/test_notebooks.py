@@ -1,13 +1,17 @@
 import ast
+import base64
 import dataclasses
+import io
 import json
 import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from vaelib.config import TrainingConfig
 
@@ -72,6 +76,11 @@ def test_figures_have_captions_and_words_for_those_who_do_not_see_them(path):
 def test_a_cell_trains_and_draws(executed):
     notebook = nbformat.read(executed / "page.ipynb", as_version=4)
     assert pictures(notebook) == 5
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("L"))
+                assert (picture < 200).mean() > 0.01, f"hardly anything is drawn by: {cell.source}"
     assert (executed / "runs/digits/linear-d2-s0-epochs2-encoder_widths8/model.safetensors").is_file()
     streams = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "stream"

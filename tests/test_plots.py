@@ -30,6 +30,12 @@ def test_tiles_lie_where_they_should_with_dark_ink(images):
     assert (picture[28:30] == 1).all()
 
 
+def test_tiles_without_a_gap_touch(images):
+    picture = plots.tiled(images, gap=0)
+    assert picture.shape == (3 * 28, 10 * 28)
+    np.testing.assert_allclose(picture[28:56, 56:84], 1 - images[1, 2] / 255)
+
+
 def test_probabilities_and_grey_values_draw_alike(images):
     np.testing.assert_allclose(plots.tiled(images), plots.tiled(images / 255))
 
@@ -94,7 +100,9 @@ def test_reconstructions_by_cell_have_a_panel_for_each_arch_and_a_row_for_each_d
 
 def test_a_picture_of_the_map_is_centred_on_its_z(images):
     steps, extent = 5, 2.0
-    picture = plots.latent_map(np.zeros((steps, steps, 28, 28)), extent).axes[0].images[0]
+    plane = np.random.default_rng(2).random((steps, steps, 28, 28))
+    picture = plots.latent_map(plane, extent).axes[0].images[0]
+    np.testing.assert_allclose(picture.get_array()[28:56, 84:112], 1 - plane[1, 3])
     left, right, bottom, top = picture.get_extent()
     centres = left + (np.arange(steps) + 0.5) * (right - left) / steps
     np.testing.assert_allclose(centres, np.linspace(-extent, extent, steps))

@@ -21,7 +21,8 @@ def tiled(images: np.ndarray, gap: int = 2) -> np.ndarray:
     images = 1 - (images / 255 if images.dtype == np.uint8 else images.clip(0, 1))
     rows, columns, height, width = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=1)
-    return padded.transpose(0, 2, 1, 3).reshape(rows * (height + gap), columns * (width + gap))[:-gap, :-gap]
+    picture = padded.transpose(0, 2, 1, 3).reshape(rows * (height + gap), columns * (width + gap))
+    return picture[: rows * (height + gap) - gap, : columns * (width + gap) - gap]
 
 
 def image_grid(images: np.ndarray, columns: int = 10) -> Figure:
