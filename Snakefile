@@ -28,7 +28,8 @@ if set(config) != KEYS:
 
 for key in ("archs", "latent_dims", "seeds"):
     if not isinstance(config[key], list) or not config[key]:
-        raise WorkflowError(f"{key} {config[key]!r}: accepted is a list such as {'[linear, conv]' if key == 'archs' else '[2, 10]'}")
+        example = "[linear, conv]" if key == "archs" else "[2, 10]"
+        raise WorkflowError(f"{key} {config[key]!r}: accepted is a list such as {example}")
 if not isinstance(config["settings"], dict):
     raise WorkflowError(f"settings {config['settings']!r}: accepted are pairs such as {{epochs: 15}}, or {{}}")
 twice = {"dataset", "arch", "latent_dim", "seed", "runs_root"} & set(config["settings"])
