@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -74,6 +75,18 @@ def test_a_page_that_a_reader_must_not_meet_is_refused(output, expected, tmp_pat
     assert done.returncode == 1
     assert expected in done.stderr
     assert not (tmp_path / "pages").exists()
+
+
+def test_the_contents_name_the_editions_own_cells_in_its_order(tmp_path):
+    cells = ["linear-d20-s0", "conv-d2-s1", "convbn-d5-s0"]
+    command = [sys.executable, ROOT / "workflow" / "toc.py", ROOT / "book" / "_toc.yml", tmp_path / "_toc.yml", *cells]
+    assert subprocess.run(command).returncode == 0
+    toc = yaml.safe_load((tmp_path / "_toc.yml").read_text())
+    parts = {part["caption"]: [chapter["file"] for chapter in part["chapters"]] for part in toc["parts"]}
+    assert parts["The fully connected models"] == ["pages/linear-d20-s0"]
+    assert parts["The convolutional models"] == ["pages/conv-d2-s1"]
+    assert parts["Further models"] == ["pages/convbn-d5-s0"]
+    assert parts["What was measured"] == ["pages/grid"]
 
 
 @pytest.fixture(scope="module")
