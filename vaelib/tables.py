@@ -13,8 +13,8 @@ from vaelib.run import Run
 def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
     """Finished runs in the order of the grid: those at the paths, or all of the dataset under runs_root.
 
-    InputError when there is none, or when they differ in more than arch, widths, latent_dim and seed:
-    a table that averages over seeds must not average over anything else.
+    InputError when there is none, when they differ in more than arch, widths, latent_dim and seed, or two of
+    one arch and latent_dim in their widths: a table that averages over seeds must not average over anything else.
     """
     root = Path(runs_root) / dataset
     runs = [Run.load(path) for path in paths or sorted(file.parent for file in root.glob("*/model.safetensors"))]
@@ -30,6 +30,12 @@ def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
         found = sorted({str(run.config.settings()[key]) for run in runs})
         if len(found) > 1:
             raise InputError(f"runs with {key} {' and '.join(found)} do not compare: give runs that share it")
+    first = {}
+    for run in runs:
+        c = run.config
+        twin = first.setdefault((c.arch, c.latent_dim), run)
+        if (c.encoder_widths, c.decoder_widths) != (twin.config.encoder_widths, twin.config.decoder_widths):
+            raise InputError(f"{twin.path} and {run.path} differ in their widths: give runs that share them")
     return sorted(runs, key=lambda run: (ARCHS.index(run.config.arch), run.config.latent_dim, run.config.seed))
 
 
