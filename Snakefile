@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 from vaelib import InputError
-from vaelib.config import TrainingConfig
+from vaelib.config import TrainingConfig, as_text
 from snakemake.exceptions import WorkflowError
 
 # cells run side by side, one thread each
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
-KEYS = {"edition", "dataset", "archs", "latent_dims", "seeds", "settings"}
+KEYS = {"edition", "dataset", "archs", "latent_dims", "seeds", "settings", "ablation"}
 if set(config) != KEYS:
     raise WorkflowError(
         f"an edition has the keys {', '.join(sorted(KEYS))}, this one has {', '.join(sorted(config)) or 'none'}: "
@@ -42,19 +42,32 @@ EXECUTE = f"{PYTHON} workflow/execute.py"
 BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 
 
-def cell(arch, latent_dim, seed):
+def cell(arch, latent_dim, seed, changed={}):
     own = dict(dataset=config["dataset"], arch=arch, latent_dim=latent_dim, seed=seed, runs_root=f"{BUILD}/runs")
     try:
-        return TrainingConfig.from_mapping(config["settings"] | own)
+        return TrainingConfig.from_mapping(config["settings"] | changed | own)
     except InputError as error:
         raise WorkflowError(f"edition {config['edition']}: {error}")
 
 
 GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
+# the ablation: each change of a tuned cell, measured on training images that were held out
+ABLATION = {
+    arch: {
+        change: [
+            cell(arch, latent_dim, seed, config["ablation"]["settings"] | settings)
+            for latent_dim in config["ablation"]["latent_dims"]
+            for seed in config["ablation"]["seeds"]
+        ]
+        for change, settings in {"tuned": {}, **changes}.items()
+    }
+    for arch, changes in config["ablation"]["changes"].items()
+}
 CONFIGS = {c.run_name: c for c in GRID}
+ABLATED = {c.run_name: c for changes in ABLATION.values() for configs in changes.values() for c in configs}
 # a page for each cell's first seed; the other seeds are in the tables
 PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
-STUDIES = ["grid", "reproduce"]
+STUDIES = ["grid", "ablation", "reproduce"]
 CHAPTERS = [
     str(file.relative_to("book"))
     for file in sorted(Path("book").rglob("*"))
@@ -64,6 +77,28 @@ CHAPTERS = [
 
 def parameters(c):
     return json.dumps(c.settings() | {"runs_root": c.runs_root, "data_root": c.data_root})
+
+
+def flags(c):
+    """The settings of a config as options of vaelib train."""
+    values = c.settings() | {"runs_root": c.runs_root, "data_root": c.data_root}
+    return shlex.join(f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items())
+
+
+def studied(study):
+    """The configs whose runs a study reads."""
+    return list(ABLATED.values()) if study == "ablation" else GRID
+
+
+def study_parameters(study):
+    if study == "ablation":
+        lines = {
+            arch: {change: [str(c.run_path) for c in configs] for change, configs in changes.items()}
+            for arch, changes in ABLATION.items()
+        }
+        return {"lines": lines}
+    own = {"data_root": GRID[0].data_root} if study == "grid" else {"edition": config["edition"]}
+    return {"runs": [str(c.run_path) for c in GRID]} | own
 
 
 def finished(configs):
@@ -84,22 +119,40 @@ rule site:
         " -W --keep-going -q > {log} 2>&1"
 
 
+DECIDE = ["__init__", "config", "data", "layers", "models", "objective", "run", "step", "training"]
+TRAINS = [f"vaelib/{name}.py" for name in DECIDE]
+
+
 rule train:
     input:
-        expand(
-            "vaelib/{module}.py",
-            module=["__init__", "config", "data", "models", "objective", "run", "training"],
-        ),
+        TRAINS,
         template=ancient("notebooks/train.ipynb"),
         execute=ancient("workflow/execute.py"),
     output:
         f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+    wildcard_constraints:
+        run="|".join(map(re.escape, CONFIGS)),
     params:
         settings=lambda wildcards: parameters(CONFIGS[wildcards.run]),
     log:
         f"{BUILD}/logs/{{run}}.log",
     shell:
         "{EXECUTE} {input.template} {BUILD}/logs/{wildcards.run}.ipynb --until train -p {params.settings:q} > {log} 2>&1"
+
+
+rule ablate:
+    input:
+        TRAINS,
+    output:
+        f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+    wildcard_constraints:
+        run="|".join(map(re.escape, ABLATED)),
+    params:
+        flags=lambda wildcards: flags(ABLATED[wildcards.run]),
+    log:
+        f"{BUILD}/logs/{{run}}.log",
+    shell:
+        "{PYTHON} -m vaelib.cli train {params.flags} > {log} 2>&1"
 
 
 rule page:
@@ -122,7 +175,7 @@ rule page:
 
 rule study:
     input:
-        finished(GRID),
+        lambda wildcards: finished(studied(wildcards.study)),
         "vaelib/tables.py",
         "vaelib/plots.py",
         template="notebooks/{study}.ipynb",
@@ -131,10 +184,7 @@ rule study:
     wildcard_constraints:
         study="|".join(STUDIES),
     params:
-        settings=lambda wildcards: json.dumps(
-            {"runs": [str(c.run_path) for c in GRID]}
-            | ({"data_root": GRID[0].data_root} if wildcards.study == "grid" else {"edition": config["edition"]})
-        ),
+        settings=lambda wildcards: json.dumps(study_parameters(wildcards.study)),
     log:
         f"{BUILD}/logs/{{study}}.log",
     shell:

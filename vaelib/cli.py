@@ -56,7 +56,7 @@ def train(config: Optional[Path] = None, **flags):  # noqa: UP045
     """
     values = read_toml(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
-    for name in ("encoder_widths", "decoder_widths"):
+    for name in ("encoder_widths", "decoder_widths", "hidden_widths"):
         if isinstance(values.get(name), str):
             values[name] = _widths(name, values[name])
     settings = TrainingConfig.from_mapping(values, f"key in {config}" if config else "setting")
@@ -70,7 +70,7 @@ def train(config: Optional[Path] = None, **flags):  # noqa: UP045
         f"(k2 {settings.k2:g} / k1 {settings.k1:g}, nats per image at any batch size)"
     )
     print(
-        f"test negative ELBO {final['negative_elbo_nats']:.2f} nats per image: "
+        f"{settings.measured} negative ELBO {final['negative_elbo_nats']:.2f} nats per image: "
         f"recon {final['recon_nats']:.2f} + KL {final['kl_nats']:.2f}"
     )
     print(run.path)
@@ -85,7 +85,10 @@ def _train_options() -> inspect.Signature:
         listed = field.type not in (int, float, str)
         accepts = field.metadata["accepts"]
         notes = [f"{accepts} each, separated by commas"] if listed else [accepts] if accepts else []
-        notes += [f"default {as_text(field.default)}"] if field.default not in ("", ()) else []
+        if field.default is None:
+            notes.append("default: the preset's" if field.name != "decoder_widths" else "default: mirrored")
+        elif field.default != "":
+            notes.append(f"default {as_text(field.default)}")
         option = typer.Option(help=field.metadata["help"] + (f" [{'; '.join(notes)}]" if notes else ""))
         annotation = Annotated[(str if listed else field.type) | None, option]
         parameters.append(inspect.Parameter(field.name, kind, default=None, annotation=annotation))
@@ -163,14 +166,14 @@ def _write_images(images, out: Path, format: Format):
 def info(run: RunPath):
     """Print a run's settings, where it came from, its layers and its results."""
     from vaelib import models
-    from vaelib.run import Run, new_model
+    from vaelib.run import Run
 
     loaded = Run.load(run)
     for title, rows in (("settings", loaded.config.settings()), ("provenance", loaded.provenance)):
         print(title)
         for key, value in rows.items():
             print(f"  {key:16} {as_text(value) if value != '' and value != [] else '-'}")
-    model = new_model(loaded.config)
+    model = models.build(loaded.config)
     print("layers")
     for name, layer, parameters in models.parameter_table(model):
         print(f"  {name:16} {layer:70} {parameters:>10,}")
@@ -179,7 +182,7 @@ def info(run: RunPath):
         print("not finished: the same vaelib train command goes on where it was")
         return
     print("after the last epoch, nats per image, z sampled")
-    for split in ("train", "test"):
+    for split in ("train", loaded.config.measured):
         print(f"  {split:16} " + "  ".join(f"{key} {value:.2f}" for key, value in loaded.final(split).items()))
     print(f"  {'train_seconds':16} {loaded.train_seconds():.1f}")
 

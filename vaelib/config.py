@@ -18,12 +18,31 @@ from vaelib import InputError
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
 ARCHS = ("linear", "conv", "convbn")
 NOISES = ("salt-pepper", "gaussian")
-# of the encoder: hidden units of a linear model, channels after each halving of a conv one
-DEFAULT_WIDTHS = {"linear": (400,), "conv": (8, 32), "convbn": (32, 64)}
+
+# What a setting is when it is not given. "tuned" is what the ablation kept, "textbook" what a first
+# tutorial shows; convbn has one form only.
+_TEXTBOOK = dict(batch_size=128, lr=1e-3, schedule="constant", activation="relu", norm="none", blocks=0)
+_TUNED = dict(batch_size=128, lr=4e-3, schedule="onecycle", activation="gelu", norm="layer", blocks=0)
+_CONVBN = _TEXTBOOK | dict(activation="leaky-relu", norm="batch", encoder_widths=(32, 64), hidden_widths=(256,))
+PRESETS = {
+    "tuned": {
+        "linear": _TUNED | dict(encoder_widths=(512, 256), hidden_widths=()),
+        "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1),
+        "convbn": _CONVBN,
+    },
+    "textbook": {
+        "linear": _TEXTBOOK | dict(encoder_widths=(400,), hidden_widths=()),
+        "conv": _TEXTBOOK | dict(encoder_widths=(32, 64), hidden_widths=()),
+        "convbn": _CONVBN,
+    },
+}
 
 
 def setting(default, help, *, low=None, high=None, choices=(), identity=True):
-    """A dataclass field that knows its own help, range and whether it decides a run's weights."""
+    """A dataclass field that knows its own help, range and whether it decides a run's weights.
+
+    A default of None is filled in from the preset.
+    """
     accepts = "one of " + ", ".join(choices) if choices else ""
     if low is not None:
         accepts = f"{low:,} to {high:,}"
@@ -37,19 +56,42 @@ class TrainingConfig:
 
     dataset: str = setting("mnist", "image set", choices=DATASETS)
     arch: str = setting("linear", "encoder and decoder", choices=ARCHS)
+    preset: str = setting("tuned", "what fills in each setting marked preset", choices=tuple(PRESETS))
     latent_dim: int = setting(2, "dimensions of z", low=1, high=4096)
     epochs: int = setting(15, "passes over the training images", low=1, high=100_000)
-    batch_size: int = setting(128, "images per step", low=1, high=60_000)
-    lr: float = setting(1e-3, "Adam's learning rate", low=1e-8, high=10)
+    batch_size: int = setting(None, "images per step", low=1, high=60_000)
+    lr: float = setting(None, "Adam's learning rate, of a schedule its peak", low=1e-8, high=10)
+    schedule: str = setting(None, "of the learning rate over the steps", choices=("constant", "onecycle"))
+    held_out: int = setting(
+        0, "training images kept out, to be measured in the place of the test images", low=0, high=59_999
+    )
     seed: int = setting(0, "of the weights, the order of images, z and noise", low=0, high=2**31 - 1)
     k1: float = setting(1.0, "weight of the reconstruction, above 0", low=1e-6, high=1_000_000)
     k2: float = setting(1.0, "weight of the KL; k2/k1 is the effective beta", low=0, high=1_000_000)
     encoder_widths: tuple[int, ...] = setting(
-        (), "hidden units (linear, 400) or channels (conv, 8,32)", low=1, high=8192
+        None, "hidden units (linear), or channels: one 4x4 step down, or two of 2x2 (conv)", low=1, high=8192
     )
-    decoder_widths: tuple[int, ...] = setting((), "the same for the decoder, the encoder's reversed", low=1, high=8192)
+    decoder_widths: tuple[int, ...] = setting(
+        None, "the same for the decoder: the encoder's, reversed", low=1, high=8192
+    )
+    hidden_widths: tuple[int, ...] = setting(
+        None, "fully connected units between channels and z, mirrored in the decoder (conv)", low=1, high=8192
+    )
+    blocks: int = setting(None, "residual layers at the innermost width, either side", low=0, high=16)
+    activation: str = setting(None, "between layers", choices=("relu", "gelu", "silu", "leaky-relu"))
+    norm: str = setting(None, "before each activation", choices=("none", "layer", "batch"))
+    output_bias: str = setting(
+        "zero", "where the pixels' logits start: 0, or at the mean pixel's", choices=("zero", "mean")
+    )
+    average: float = setting(
+        0.0, "decay of a running mean of the weights, kept in their place; 0: none", low=0, high=0.99999
+    )
     noise: str = setting("", "corrupt the input, not the target: salt-pepper:P or gaussian:SD")
-    precision: str = setting("float32", "of the forward pass", choices=("float32", "bfloat16"))
+    precision: str = setting(
+        "auto",
+        "of matrix products in training; auto takes bfloat16 where the CPU computes it",
+        choices=("auto", "float32", "bfloat16"),
+    )
     device: str = setting(
         "auto", "what to train on; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
     )
@@ -59,23 +101,42 @@ class TrainingConfig:
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
-        # from here on nothing is left to a default that may change: a stored config says what it was
+            if getattr(self, f.name) is not None or f.default is not None:
+                object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
+        # from here on nothing is left to a preset that may change: a stored config says what it was
+        for name, value in self.defaults().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if self.noise:
             kind, level = parse_noise(self.noise)
             object.__setattr__(self, "noise", f"{kind}:{level!r}")
-        if not self.encoder_widths:
-            object.__setattr__(self, "encoder_widths", DEFAULT_WIDTHS[self.arch])
-        if not self.decoder_widths:
-            object.__setattr__(self, "decoder_widths", self.encoder_widths[::-1])
-        if self.arch != "linear" and max(len(self.encoder_widths), len(self.decoder_widths)) > 2:
-            widths = self.encoder_widths if len(self.encoder_widths) > 2 else self.decoder_widths
-            raise InputError(f"{self.arch} halves 28 pixels at most twice: one or two widths, not {len(widths)}")
+        self._check_together()
+
+    def _check_together(self):
+        """Values that are right alone and wrong together."""
+        for name in ("encoder_widths", "decoder_widths"):
+            widths = getattr(self, name)
+            if not widths or (self.arch != "linear" and len(widths) > 2):
+                wanted = "1 to 8 widths" if self.arch == "linear" else "one width (a step of 4) or two (halvings)"
+                raise InputError(f"{name} {list(widths)}: accepted is {wanted} for {self.arch}")
+        if self.arch == "linear" and self.hidden_widths:
+            raise InputError(f"hidden_widths {list(self.hidden_widths)}: linear has none, give encoder_widths")
+
+    def defaults(self) -> dict[str, Any]:
+        """What each setting is that is not given, under this arch, preset and encoder_widths."""
+        values = {f.name: f.default for f in dataclasses.fields(self)} | PRESETS[self.preset][self.arch]
+        encoder_widths = self.encoder_widths or values["encoder_widths"]
+        return values | {"decoder_widths": encoder_widths[::-1]}
 
     @property
     def effective_beta(self) -> float:
         """Weight of one nat of KL against one nat of reconstruction, at any batch size."""
         return self.k2 / self.k1
+
+    @property
+    def measured(self) -> str:
+        """The split that is measured beside the training images: test, or validation where some are held out."""
+        return "validation" if self.held_out else "test"
 
     @property
     def cell_id(self) -> str:
@@ -85,12 +146,14 @@ class TrainingConfig:
     @property
     def run_name(self) -> str:
         """The cell, then each further setting that is not at its default: ``conv-d10-s0-epochs3``."""
-        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.metadata["identity"]}
-        defaults["encoder_widths"] = DEFAULT_WIDTHS[self.arch]
-        defaults["decoder_widths"] = self.encoder_widths[::-1]
+        identity = [f.name for f in dataclasses.fields(self) if f.metadata["identity"]]
         in_path = {"dataset", "arch", "latent_dim", "seed"}
-        changed = [name for name in defaults if name not in in_path and getattr(self, name) != defaults[name]]
-        parts = [name + as_text(getattr(self, name), ".").replace(":", "") for name in changed]
+        defaults = self.defaults() | {"preset": "tuned"}
+        changed = [name for name in identity if name not in in_path and getattr(self, name) != defaults[name]]
+        parts = [
+            self.preset if name == "preset" else name + (as_text(getattr(self, name), ".").replace(":", "") or "none")
+            for name in changed
+        ]
         return "-".join([self.cell_id, *parts])
 
     @property

@@ -57,6 +57,18 @@ def load(name: str, root: str | os.PathLike | None = None) -> ImageData:
     return ImageData(name, *(_digits() if name == "digits" else _idx(name, root)))
 
 
+def hold_out(images: ImageData, count: int) -> ImageData:
+    """The set with count of its training images in the place of its test images; the same ones in every call.
+
+    InputError when fewer than two images would be left to train on.
+    """
+    if count > len(images.train_images) - 2:
+        raise InputError(f"held_out {count}: {images.name} has {len(images.train_images):,} training images")
+    order = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(0))
+    x, labels = images.train_images[order], images.train_labels[order]
+    return ImageData(images.name, x[count:], labels[count:], x[:count], labels[:count])
+
+
 def as_float(images: Tensor) -> Tensor:
     """uint8 images as float32 in [0, 1]."""
     return images.float() / 255

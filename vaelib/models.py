@@ -3,6 +3,7 @@
 x is (B, 1, 28, 28) in [0, 1]; mu, logvar and z are (B, latent_dim); decoders return logits.
 """
 
+import dataclasses
 import math
 from itertools import pairwise
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vaelib import InputError
-from vaelib.config import DEFAULT_WIDTHS
+from vaelib.config import TrainingConfig
+from vaelib.layers import Double, FromMap, Halve, ToMap, between, dense, residual_layers
 
 SIDE = 28
 
@@ -39,83 +41,80 @@ class VAE(nn.Module):
         return self.decode(z), mu, logvar
 
 
-def linear(latent_dim: int, encoder_widths, decoder_widths) -> VAE:
-    """Fully connected, ReLU between layers."""
-    pixels = SIDE * SIDE
-    encoder = nn.Sequential(nn.Flatten(), *dense(pixels, *encoder_widths, 2 * latent_dim))
-    decoder = nn.Sequential(*dense(latent_dim, *decoder_widths, pixels), nn.Unflatten(1, (1, SIDE, SIDE)))
-    return VAE(encoder, decoder)
+def build(config: TrainingConfig, pixel_mean: float = 0.5) -> VAE:
+    """The config's model with fresh weights, drawn under its seed.
 
-
-def conv(latent_dim: int, encoder_widths, decoder_widths) -> VAE:
-    """Strided convolutions down, transposed ones up, as in DCGAN (Radford et al. 2016)."""
-    down = []
-    for before, after in pairwise((1, *encoder_widths)):
-        down += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
-    features = encoder_widths[-1] * (SIDE >> len(encoder_widths)) ** 2
-    encoder = nn.Sequential(*down, nn.Flatten(), *dense(features, 128, 2 * latent_dim))
-
-    side = SIDE >> len(decoder_widths)
-    grid = (decoder_widths[0], side, side)
-    up = [*dense(latent_dim, 128, math.prod(grid)), nn.Unflatten(1, grid), nn.ReLU(inplace=True)]
-    for before, after in pairwise(decoder_widths):
-        up += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
-    return VAE(encoder, nn.Sequential(*up, *to_image(decoder_widths[-1])))
-
-
-def convbn(latent_dim: int, encoder_widths, decoder_widths) -> VAE:
-    """Convolutions with pooling, batch norm, dropout and a fully connected head on either side."""
-    down = []
-    for before, after in pairwise((1, *encoder_widths)):
-        down += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2), nn.MaxPool2d(2)]
-    features = encoder_widths[-1] * (SIDE >> len(encoder_widths)) ** 2
-    encoder = nn.Sequential(*down, nn.Dropout(0.1), nn.Flatten(), *dense(features, 256, 2 * latent_dim))
-
-    side = SIDE >> len(decoder_widths)
-    grid = (decoder_widths[0], side, side)
-    up = [*dense(latent_dim, 256, math.prod(grid)), nn.Unflatten(1, grid), nn.BatchNorm2d(grid[0]), nn.LeakyReLU(0.2)]
-    for before, after in pairwise(decoder_widths):
-        up += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
-    return VAE(encoder, nn.Sequential(*up, *to_image(decoder_widths[-1])))
-
-
-def dense(*sizes: int) -> list[nn.Module]:
-    """Fully connected layers of these sizes, ReLU between them and none after the last."""
-    layers = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
-    return layers[:-1]
-
-
-def to_image(channels: int) -> list[nn.Module]:
-    """The last doubling, to one channel of logits, by a sub-pixel convolution (Shi et al. 2016).
-
-    A transposed convolution to one channel is a special case of it, but has no fast kernel on a CPU.
-    """
-    return [nn.Conv2d(channels, 4, 3, padding=1), nn.PixelShuffle(2)]
-
-
-def build(
-    arch: str, latent_dim: int, encoder_widths=(), decoder_widths=(), pixel_mean: float = 0.5, seed: int = 0
-) -> VAE:
-    """A VAE with fresh weights drawn under the seed.
-
-    Empty widths are the architecture's own; an empty decoder mirrors the encoder. The output bias
-    starts at the logit of pixel_mean, so that the first images decoded are near the average grey.
-    Raises InputError for an unknown arch.
+    With output_bias "mean" the output starts at the logit of pixel_mean, else at torch's own values about 0.
     """
     makers = {"linear": linear, "conv": conv, "convbn": convbn}
-    if arch not in makers:
-        raise InputError(f"arch {arch!r}: accepted is one of {', '.join(makers)}")
-    encoder_widths = tuple(encoder_widths) or DEFAULT_WIDTHS[arch]
-    decoder_widths = tuple(decoder_widths) or encoder_widths[::-1]
     # torch's initialisers know no generator of their own: the global one is lent, then put back
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = makers[arch](latent_dim, encoder_widths, decoder_widths)
-    output = [layer for layer in model.decoder if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    nn.init.constant_(output.bias, math.log(pixel_mean / (1 - pixel_mean)))
-    return model
+        torch.manual_seed(config.seed)
+        model = makers[config.arch](config)
+    if config.output_bias == "mean":
+        output = [layer for layer in model.decoder if hasattr(layer, "bias")][-1]
+        nn.init.constant_(output.bias, math.log(pixel_mean / (1 - pixel_mean)))
+    # the layout that the CPU's convolutions are fastest in; without effect on a linear model
+    return model.to(memory_format=torch.channels_last)
+
+
+def linear(config: TrainingConfig) -> VAE:
+    """Fully connected layers only."""
+    pixels = SIDE * SIDE
+    encoder = dense(config, pixels, *config.encoder_widths)
+    encoder += residual_layers(config, config.encoder_widths[-1])
+    encoder += [
+        *between(config, config.encoder_widths[-1]),
+        nn.Linear(config.encoder_widths[-1], 2 * config.latent_dim),
+    ]
+    inner, *outer = config.decoder_widths
+    decoder = [nn.Linear(config.latent_dim, inner), *residual_layers(config, inner), *between(config, inner)]
+    decoder += dense(config, inner, *outer, pixels)
+    return VAE(nn.Sequential(nn.Flatten(), *encoder), nn.Sequential(*decoder, nn.Unflatten(1, (1, SIDE, SIDE))))
+
+
+def conv(config: TrainingConfig) -> VAE:
+    """Convolutions down to 7x7, fully connected layers around z, convolutions up.
+
+    Two widths halve the image twice, as in DCGAN (Radford et al. 2016). One width takes it apart into patches of
+    4x4 pixels at once, as in ViT (Dosovitskiy et al. 2021), each seen with its neighbours.
+    """
+    if len(config.encoder_widths) == 1:
+        (channels,) = config.encoder_widths
+        down = [nn.PixelUnshuffle(4), nn.Conv2d(16, channels, 3, padding=1)]
+    else:
+        first, channels = config.encoder_widths
+        down = [Halve(first), *between(config, first, dims=2), nn.Conv2d(first, channels, 4, stride=2, padding=1)]
+    down += [*residual_layers(config, channels, dims=2), *between(config, channels, dims=2), FromMap()]
+    hidden = dense(config, channels * 49, *config.hidden_widths, 2 * config.latent_dim)
+    encoder = nn.Sequential(*down, *hidden)
+
+    channels = config.decoder_widths[0]
+    up = [*dense(config, config.latent_dim, *config.hidden_widths[::-1], channels * 49), ToMap(channels)]
+    up += [*residual_layers(config, channels, dims=2), *between(config, channels, dims=2)]
+    if len(config.decoder_widths) == 1:
+        up += [nn.Conv2d(channels, 16, 3, padding=1), nn.PixelShuffle(4)]
+    else:
+        last = config.decoder_widths[1]
+        up += [nn.ConvTranspose2d(channels, last, 4, stride=2, padding=1), *between(config, last, dims=2), Double(last)]
+    return VAE(encoder, nn.Sequential(*up))
+
+
+def convbn(config: TrainingConfig) -> VAE:
+    """Convolutions with max-pooling, dropout and fully connected layers around z."""
+    down = []
+    for before, after in pairwise((1, *config.encoder_widths)):
+        down += [nn.Conv2d(before, after, 3, padding=1), *between(config, after, dims=2), nn.MaxPool2d(2)]
+    channels, side = config.encoder_widths[-1], SIDE >> len(config.encoder_widths)
+    down += [*residual_layers(config, channels, dims=2), nn.Dropout(0.1), FromMap()]
+    encoder = nn.Sequential(*down, *dense(config, channels * side**2, *config.hidden_widths, 2 * config.latent_dim))
+
+    channels, side = config.decoder_widths[0], SIDE >> len(config.decoder_widths)
+    up = [*dense(config, config.latent_dim, *config.hidden_widths[::-1], channels * side**2), ToMap(channels)]
+    up += [*residual_layers(config, channels, dims=2), *between(config, channels, dims=2)]
+    for before, after in pairwise(config.decoder_widths):
+        up += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), *between(config, after, dims=2)]
+    return VAE(encoder, nn.Sequential(*up, Double(config.decoder_widths[-1])))
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -131,3 +130,42 @@ def parameter_table(model: nn.Module) -> list[tuple[str, str, int]]:
         if own:
             rows.append((name, str(layer), own))
     return rows
+
+
+def match_parameters(arch: str, latent_dim: int, budget: int, **settings) -> TrainingConfig:
+    """The config, its widths scaled together, whose model has the budget's number of parameters within 2 %.
+
+    settings are further settings of TrainingConfig. InputError where no whole widths come that close.
+    """
+    base = TrainingConfig(arch=arch, latent_dim=latent_dim, **settings)
+    names = ("encoder_widths", "decoder_widths", "hidden_widths")
+
+    def counted(config: TrainingConfig) -> int:
+        with torch.device("meta"):  # a model without memory
+            return count_parameters(build(config))
+
+    def scaled(scale: float) -> tuple[int, TrainingConfig]:
+        widths = {name: [max(1, round(scale * width)) for width in getattr(base, name)] for name in names}
+        config = dataclasses.replace(base, **widths)
+        return counted(config), config
+
+    low, high = 2.0**-12, 1.0
+    try:
+        while scaled(high)[0] < budget:
+            high *= 2
+        while high - low > 1e-6 * high:
+            middle = (low + high) / 2
+            low, high = (middle, high) if scaled(middle)[0] < budget else (low, middle)
+        candidates = [scaled(low), scaled(high)]
+    except InputError as error:
+        raise InputError(f"budget {budget:,}: too large for the widest {arch} ({error})") from error
+    found, config = candidates[0]
+    while found < budget and config.hidden_widths:  # finer than a whole channel more
+        first, *rest = config.hidden_widths
+        config = dataclasses.replace(config, hidden_widths=(first + 1, *rest))
+        found = counted(config)
+        candidates.append((found, config))
+    found, config = min(candidates, key=lambda pair: abs(pair[0] - budget))
+    if abs(found - budget) > 0.02 * budget:
+        raise InputError(f"budget {budget:,}: the nearest {arch} at latent_dim {latent_dim} has {found:,} parameters")
+    return config

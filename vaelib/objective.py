@@ -33,6 +33,21 @@ def weighted_loss(recon: Tensor, kl: Tensor, k1: float = 1.0, k2: float = 1.0) -
     return (k1 * recon + k2 * kl).mean()
 
 
+def backward(logits: Tensor, mu: Tensor, logvar: Tensor, x: Tensor, k1: float = 1.0, k2: float = 1.0):
+    """The backward pass of weighted_loss, begun at its gradient instead of its value.
+
+    Per image the loss has the gradient k1 (sigmoid(logits) - x), k2 mu and k2 (exp(logvar) - 1) / 2. To learn,
+    nobody needs its value, whose logarithms cost a small model a quarter of its step.
+    """
+    with torch.no_grad():
+        gradients = [
+            (torch.sigmoid(logits) - x) * (k1 / len(x)),
+            mu * (k2 / len(x)),
+            torch.expm1(logvar) * (0.5 * k2 / len(x)),
+        ]
+    torch.autograd.backward([logits, mu, logvar], gradients)
+
+
 def pixel_entropy(x: Tensor) -> Tensor:
     """Entropy of each image's grey pixels read as Bernoulli means, in nats, shape (B,).
 

@@ -4,6 +4,8 @@ Images are (..., 28, 28), uint8 or floats in [0, 1]; histories are a run's histo
 Figures are opaque white, so that they read on a dark page too.
 """
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 ARCH_COLOURS = {"linear": "#0072B2", "conv": "#D55E00", "convbn": "#009E73"}
-SPLIT_STYLES = {"train": "--", "test": "-"}
+SPLIT_STYLES = {"train": "--", "validation": "-", "test": "-"}
 DPI = 100
 
 
@@ -54,13 +56,15 @@ def shown_epochs(epochs: int) -> list[int]:
 
 
 def loss_curves(history: pd.DataFrame, colour: str = ARCH_COLOURS["linear"]) -> Figure:
-    """Reconstruction, KL and their sum against epoch, train dashed, test solid."""
+    """Reconstruction, KL and their sum against epoch, train dashed, test or validation solid."""
     panels = {"recon": "reconstruction", "kl": "KL to the prior", "negative_elbo": "negative ELBO"}
     history = history.assign(negative_elbo=history.recon + history.kl)
     figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), dpi=DPI, facecolor="white", layout="constrained")
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         for split, style in SPLIT_STYLES.items():
             rows = history[history.split == split]
+            if rows.empty:
+                continue
             axis.plot(rows.epoch, rows[column], style, color=colour, label=split, marker=_marker(rows))
         axis.set(title=title, xlabel="epoch")
         _epoch_axis(axis, history.epoch.max())
@@ -132,6 +136,44 @@ def grid_terms(table: pd.DataFrame) -> Figure:
         _open_frame(axis)
     axes[0].set_ylabel("test nats per image")
     axes[0].legend(frameon=False)
+    return figure
+
+
+def ablation(table: pd.DataFrame) -> Figure:
+    """What each change costs in nats: a row a change, a dot and its interval, a panel for each arch and latent_dim.
+
+    table has the columns of tables.ablation. Costs share one scale, linear up to a nat and logarithmic beyond.
+    """
+    archs, dims = table.arch.unique(), sorted(table.latent_dim.unique())
+    heights = [table[table.arch == arch].change.nunique() for arch in archs]
+    figure, axes = plt.subplots(
+        len(archs),
+        len(dims),
+        figsize=(8, 0.27 * sum(heights) + 0.8 * len(archs)),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained",
+        sharex=True,
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )
+    for (row, arch), (column, latent_dim) in itertools.product(enumerate(archs), enumerate(dims)):
+        axis = axes[row, column]
+        rows = table[(table.arch == arch) & (table.latent_dim == latent_dim)]
+        places = -np.arange(len(rows))
+        axis.axvline(0, color="0.6", lw=1)
+        axis.hlines(places, rows.low, rows.high, color=ARCH_COLOURS[arch], lw=2, alpha=0.5)
+        axis.plot(rows.cost_nats, places, "o", color=ARCH_COLOURS[arch], ms=5)
+        axis.set_xscale("symlog", linthresh=1)
+        ticks = [-10, -1, 0, 1, 10]
+        axis.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+        axis.set_yticks(places, rows.change if column == 0 else [])
+        axis.set_ylim(places[-1] - 0.6, 0.6)
+        axis.set_title(f"{arch}, d = {latent_dim}", fontsize=10)
+        if row == len(archs) - 1:
+            axis.set_xlabel("nats lost by the change")
+        _open_frame(axis)
+        axis.tick_params(axis="y", length=0)
     return figure
 
 

@@ -27,9 +27,9 @@ from vaelib import InputError, __version__, models
 from vaelib.config import TrainingConfig
 
 HISTORY = ["epoch", "split", "recon", "kl", "loss", "seconds"]
-PROVENANCE = ["data_sha256", "code_sha256", "effective_beta", "parameters", "device", "torch", "commit"]
+PROVENANCE = ["data_sha256", "code_sha256", "effective_beta", "parameters", "device", "precision", "torch", "commit"]
 # what decides the weights beside the settings: an unfinished run of another kind is begun again
-DECIDES = ("data_sha256", "code_sha256", "device", "torch")
+DECIDES = ("data_sha256", "code_sha256", "device", "precision", "torch")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Run:
     def model(self) -> models.VAE:
         """The trained model in evaluation mode, on the CPU; InputError for an unfinished run."""
         self.require_finished()
-        model = new_model(self.config)
+        model = models.build(self.config)
         try:
             model.load_state_dict(safetensors.torch.load_file(self.path / "model.safetensors"))
         except (safetensors.SafetensorError, RuntimeError) as error:
@@ -105,9 +105,9 @@ class Run:
         return model.eval()
 
     def history(self) -> pd.DataFrame:
-        """epoch, split (train, test), recon, kl, loss (nats per image) and seconds, a row for each.
+        """epoch, split (train, and test or validation), recon, kl, loss (nats per image) and seconds, a row for each.
 
-        seconds are those of the training pass in a train row, of both evaluations in a test row.
+        seconds are those of the training pass in a train row, of both evaluations in the other.
         """
         self.require_finished()
         try:
@@ -118,10 +118,13 @@ class Run:
             raise InputError(f"{self.path}/history.csv is damaged: {error}") from error
         return history
 
-    def final(self, split: str = "test") -> dict[str, float]:
-        """recon_nats, kl_nats and their sum, negative_elbo_nats, after the last epoch; nats per image."""
+    def final(self, split: str | None = None) -> dict[str, float]:
+        """recon_nats, kl_nats and their sum, negative_elbo_nats, after the last epoch; nats per image.
+
+        Of the test images, or of the validation images of a run that held some out.
+        """
         history = self.history()
-        last = history[history.split == split].iloc[-1]
+        last = history[history.split == (split or self.config.measured)].iloc[-1]
         return {"recon_nats": last.recon, "kl_nats": last.kl, "negative_elbo_nats": last.recon + last.kl}
 
     def train_seconds(self) -> float:
@@ -144,20 +147,15 @@ class Run:
             raise InputError(f"{self.path} is not finished: the same vaelib train command goes on where it was")
 
 
-def new_model(config: TrainingConfig, pixel_mean: float = 0.5) -> models.VAE:
-    """The config's model with fresh weights."""
-    widths = (config.encoder_widths, config.decoder_widths)
-    return models.build(config.arch, config.latent_dim, *widths, pixel_mean=pixel_mean, seed=config.seed)
-
-
-def provenance(config: TrainingConfig, data_sha256: str, device: torch.device) -> dict[str, Any]:
+def provenance(config: TrainingConfig, data_sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
     """Where a run came from: data, versions, commit, machine; and what its settings amount to."""
     return {
         "data_sha256": data_sha256,
         "code_sha256": code_sha256(),
         "effective_beta": config.effective_beta,
-        "parameters": models.count_parameters(new_model(config)),
+        "parameters": models.count_parameters(models.build(config)),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": precision,
         "processor": f"{platform.machine()}, {os.cpu_count()} cores",
         "system": platform.system(),
         "python": platform.python_version(),
@@ -170,7 +168,7 @@ def provenance(config: TrainingConfig, data_sha256: str, device: torch.device) -
 def code_sha256() -> str:
     """sha256 of the modules that decide a run's weights."""
     here = Path(__file__).parent
-    modules = ("config", "data", "models", "objective", "training")
+    modules = ("config", "data", "layers", "models", "objective", "step", "training")
     return hashlib.sha256(b"".join((here / f"{module}.py").read_bytes() for module in modules)).hexdigest()
 
 

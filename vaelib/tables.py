@@ -4,17 +4,18 @@ from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
+from scipy import stats
 
 from vaelib import InputError
-from vaelib.config import ARCHS
+from vaelib.config import ARCHS, PRESETS
 from vaelib.run import Run
 
 
 def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
     """Finished runs in the order of the grid: those at the paths, or all of the dataset under runs_root.
 
-    InputError when there is none, when they differ in more than arch, widths, latent_dim and seed, or two of
-    one arch and latent_dim in their widths: a table that averages over seeds must not average over anything else.
+    InputError when there is none, when they differ in what no preset decides, or two of one arch and latent_dim
+    in more than the seed: a table that averages over seeds must not average over anything else.
     """
     root = Path(runs_root) / dataset
     runs = [Run.load(path) for path in paths or sorted(file.parent for file in root.glob("*/model.safetensors"))]
@@ -25,17 +26,18 @@ def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
         )
     for run in runs:
         run.require_finished()
-    free = {"arch", "latent_dim", "seed", "encoder_widths", "decoder_widths"}
-    for key in runs[0].config.settings().keys() - free:
+    by_preset = set(PRESETS["tuned"]["linear"]) | {"decoder_widths"}
+    for key in runs[0].config.settings().keys() - by_preset - {"arch", "latent_dim", "seed"}:
         found = sorted({str(run.config.settings()[key]) for run in runs})
         if len(found) > 1:
             raise InputError(f"runs with {key} {' and '.join(found)} do not compare: give runs that share it")
     first = {}
     for run in runs:
-        c = run.config
-        twin = first.setdefault((c.arch, c.latent_dim), run)
-        if (c.encoder_widths, c.decoder_widths) != (twin.config.encoder_widths, twin.config.decoder_widths):
-            raise InputError(f"{twin.path} and {run.path} differ in their widths: give runs that share them")
+        settings = run.config.settings()
+        twin = first.setdefault((run.config.arch, run.config.latent_dim), run)
+        differing = sorted(key for key in by_preset if settings[key] != twin.config.settings()[key])
+        if differing:
+            raise InputError(f"{twin.path} and {run.path} differ in {', '.join(differing)}: give runs that share them")
     return sorted(runs, key=lambda run: (ARCHS.index(run.config.arch), run.config.latent_dim, run.config.seed))
 
 
@@ -72,6 +74,52 @@ def table_by_cell(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).set_index(["model", "d"])
+
+
+def ablation(lines: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
+    """What each change of a tuned cell costs, from the paths of its runs: arch -> change -> one path a cell.
+
+    A row for each arch, change and latent_dim: n seeds, cost_nats, the mean over seeds of the change's final
+    negative ELBO minus the tuned one's of the same seed, low and high of its 95 % interval (Student's t over
+    seeds), negative_elbo_nats and train_seconds, means of the changed cells, and tuned_seconds. Lines without a
+    counterpart in "tuned" raise InputError.
+    """
+    rows = []
+    for arch, changes in lines.items():
+        results = {}
+        for change, paths in changes.items():
+            table = summary([Run.load(path) for path in paths])
+            results[change] = table.set_index(["latent_dim", "seed"]).sort_index()
+        tuned = results.pop("tuned")
+        for change, table in results.items():
+            if not table.index.equals(tuned.index):
+                raise InputError(f"{arch}, {change!r}: wanted are the tuned cells' dimensions and seeds")
+            costs = table.negative_elbo_nats - tuned.negative_elbo_nats
+            for latent_dim, cost in costs.groupby("latent_dim"):
+                interval = stats.ttest_1samp(cost, 0).confidence_interval(0.95)
+                own = table.loc[latent_dim]
+                rows.append(
+                    dict(arch=arch, change=change, latent_dim=latent_dim, n=len(cost), cost_nats=cost.mean())
+                    | dict(low=interval.low, high=interval.high, negative_elbo_nats=own.negative_elbo_nats.mean())
+                    | dict(train_seconds=own.train_seconds.mean(), tuned_seconds=tuned.train_seconds[latent_dim].mean())
+                )
+    return pd.DataFrame(rows)
+
+
+def verdict(table: pd.DataFrame) -> pd.DataFrame:
+    """The ablation as readers see it: a row a change, for each d its cost with the interval, and the seconds it takes.
+
+    seconds are relative to the tuned cell, over all d.
+    """
+    rows = []
+    for (arch, change), own in table.groupby(["arch", "change"], sort=False):
+        costs = {
+            f"d = {row.latent_dim}": f"{row.cost_nats:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
+            for row in own.itertuples()
+        }
+        seconds = f"{own.train_seconds.sum() / own.tuned_seconds.sum():.2f}"
+        rows.append({"model": arch, "change": change} | costs | {"n": own.n.iloc[0], "seconds": seconds})
+    return pd.DataFrame(rows).set_index(["model", "change"])
 
 
 def mean_and_deviation(values: pd.Series) -> str:

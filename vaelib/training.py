@@ -1,23 +1,24 @@
-"""The training loop: epochs over images in memory, snapshots after each, resumable.
+"""Training a run: its epochs, what is measured and kept after each, and going on after a stop.
 
 x is (B, 1, 28, 28) in [0, 1]; losses are nats per image, summed over pixels and latent dimensions.
 """
 
 import pickle
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from vaelib import InputError, data, latent, objective
+from vaelib import InputError, data, latent, models, objective
 from vaelib.config import TrainingConfig
 from vaelib.models import VAE
-from vaelib.run import DECIDES, HISTORY, Run, new_model, npz_bytes, provenance, torch_bytes, write
+from vaelib.run import DECIDES, HISTORY, Run, npz_bytes, provenance, torch_bytes, write
+from vaelib.step import new_optimizer, pick_device, pick_precision, seeded, train_epoch
 
 EVALUATED = 10_000  # images of each split that recon and KL are measured on after an epoch
 EMBEDDED = 2_000  # test images encoded after each epoch
@@ -38,7 +39,9 @@ def train(config: TrainingConfig) -> Run:
         return run
     device = pick_device(config.device)
     images = data.load(config.dataset, config.data_root or None)
-    made_of = provenance(config, images.checksum, device)
+    made_of = provenance(config, images.checksum, device, pick_precision(config.precision, device))
+    if config.held_out:
+        images = data.hold_out(images, config.held_out)
     if run is None or any(run.provenance[key] != made_of[key] for key in DECIDES):
         run = Run.create(config, made_of)
     threads = torch.get_num_threads()
@@ -51,17 +54,6 @@ def train(config: TrainingConfig) -> Run:
     return run
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; auto is a CUDA GPU where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[name]:
-        present = ", ".join(key for key, value in there.items() if value)
-        raise InputError(f"device {name!r} is not on this machine: accepted here are auto, {present}")
-    return torch.device(name)
-
-
 def _train(run: Run, images: data.ImageData, device: torch.device):
     config = run.config
     train_x, test_x = images.train_images.to(device), images.test_images.to(device)
@@ -69,12 +61,13 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
         "train": train_x[data.one_per_class(images.train_labels)],
         "test": test_x[data.one_per_class(images.test_labels)],
     }
-    model = new_model(config, float(images.train_images.float().mean() / 255)).to(device)
-    if config.arch != "linear":
-        # the layout that the CPU's convolutions are fastest in
-        model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=device.type != "mps")
-    epoch, history, snapshots = _resume(run, model, optimizer)
+    model = models.build(config, float(images.train_images.float().mean() / 255)).to(device)
+    optimizer = new_optimizer(model, config, device)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
+    kept = averaged.module if config.average else model
+    learners = dict(model=model, optimizer=optimizer) | (dict(averaged=averaged) if config.average else {})
+    replays = {}
+    epoch, history, snapshots = _resume(run, learners, device)
 
     bar = tqdm(total=config.epochs * len(train_x), initial=epoch * len(train_x), unit=" images", disable=None)
     bar.set_description(config.cell_id)
@@ -82,12 +75,14 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
         while epoch < config.epochs:
             epoch += 1
             started = time.perf_counter()
-            for seen in train_epoch(model, optimizer, train_x, config, epoch):
+            for seen in train_epoch(model, optimizer, train_x, config, epoch, replays):
+                if config.average:
+                    averaged.update_parameters(model)
                 bar.update(seen)
             trained = time.perf_counter()
             rows = []
-            for split, x in (("train", train_x), ("test", test_x)):
-                recon, kl = evaluate(model, x[:EVALUATED], config.latent_dim, seeded(config.seed, 0, device))
+            for split, x in (("train", train_x), (config.measured, test_x)):
+                recon, kl = evaluate(kept, x[:EVALUATED], config.latent_dim, seeded(config.seed, 0, device))
                 loss = config.k1 * recon + config.k2 * kl
                 rows.append(dict(epoch=epoch, split=split, recon=recon, kl=kl, loss=loss))
                 for term in ("recon", "kl", "loss"):
@@ -99,34 +94,10 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
                     f"lower lr {config.lr:g}, or the weights k1 {config.k1:g} and k2 {config.k2:g}"
                 )
             history += rows
-            snapshots.append(_snapshot(model, shown, test_x[:EMBEDDED]))
-            bar.set_postfix_str(f"test {rows[1]['recon'] + rows[1]['kl']:.1f} nats")
-            _save(run, model, optimizer, epoch, history, snapshots)
-    _finish(run, model, history, snapshots, shown, images.test_labels[:EMBEDDED])
-
-
-def train_epoch(model: VAE, optimizer, images: Tensor, config: TrainingConfig, epoch: int) -> Iterator[int]:
-    """One pass over the images in a fresh order; yields the size of each batch once it is learnt from.
-
-    All that is random in it follows from (seed, epoch), so that a resumed run needs no stored state.
-    """
-    device = images.device
-    generator = seeded(config.seed, epoch, device)
-    torch.manual_seed(seed_of(config.seed, epoch))  # dropout draws from the global generator
-    model.train()
-    order = torch.randperm(len(images), generator=generator, device=device)
-    for batch in order.split(config.batch_size):
-        x = data.as_float(images[batch])
-        eps = torch.randn(len(x), config.latent_dim, generator=generator, device=device)
-        given = data.corrupt(x, config.noise, generator) if config.noise else x
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits, mu, logvar = model(given, eps)
-        recon = -objective.log_likelihood(logits, x)
-        loss = objective.weighted_loss(recon, objective.kl_to_prior(mu, logvar), config.k1, config.k2)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        yield len(x)
+            snapshots.append(_snapshot(kept, shown, test_x[:EMBEDDED]))
+            bar.set_postfix_str(f"{config.measured} {rows[1]['recon'] + rows[1]['kl']:.1f} nats")
+            _save(run, learners, epoch, history, snapshots)
+    _finish(run, kept, history, snapshots, shown, images.test_labels[:EMBEDDED])
 
 
 @torch.inference_mode()
@@ -141,15 +112,6 @@ def evaluate(model: VAE, images: Tensor, latent_dim: int, generator: torch.Gener
         recon -= objective.log_likelihood(logits, x).double().sum()
         kl += objective.kl_to_prior(mu, logvar).double().sum()
     return float(recon) / len(images), float(kl) / len(images)
-
-
-def seed_of(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def seeded(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """A generator of its own for each epoch of each seed; epoch 0 is the evaluations'."""
-    return torch.Generator(device).manual_seed(seed_of(seed, epoch))
 
 
 def _snapshot(model: VAE, shown: dict[str, Tensor], embedded: Tensor) -> dict[str, np.ndarray]:
@@ -168,24 +130,24 @@ def _tensorboard(run: Run, epoch: int):
     return SummaryWriter(str(run.path), purge_step=epoch + 1)
 
 
-def _resume(run: Run, model: VAE, optimizer) -> tuple[int, list[dict], list[dict]]:
+def _resume(run: Run, learners: dict, device: torch.device) -> tuple[int, list[dict], list[dict]]:
     """The epoch reached, its history and snapshots, with model and optimizer as they then were."""
     file = run.path / "resume.pt"
     if not file.exists():
         return 0, [], []
     try:
-        state = torch.load(file, weights_only=True, map_location=next(model.parameters()).device)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        state = torch.load(file, weights_only=True, map_location=device)
+        for name, learner in learners.items():
+            learner.load_state_dict(state[name])
         snapshots = [{key: value.numpy(force=True) for key, value in shot.items()} for shot in state["snapshots"]]
         return state["epoch"], state["history"], snapshots
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise InputError(f"{file} is damaged: remove it to train this run from the start") from error
 
 
-def _save(run: Run, model: VAE, optimizer, epoch: int, history: list[dict], snapshots: list[dict]):
+def _save(run: Run, learners: dict, epoch: int, history: list[dict], snapshots: list[dict]):
     shots = [{key: torch.from_numpy(value) for key, value in shot.items()} for shot in snapshots]
-    state = dict(model=model.state_dict(), optimizer=optimizer.state_dict())
+    state = {name: learner.state_dict() for name, learner in learners.items()}
     write(run.path / "history.csv", pd.DataFrame(history)[HISTORY].to_csv(index=False).encode())
     write(run.path / "resume.pt", torch_bytes(state | dict(epoch=epoch, history=history, snapshots=shots)))
 

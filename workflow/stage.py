@@ -100,10 +100,10 @@ def applies(cell: NotebookNode, settings: dict) -> bool:
 
 def settings_table(settings: dict) -> str:
     """The settings as a table of three pairs a row."""
-    pairs = [f"`{key}` | {value}" for key, value in settings.items() if key not in WHERE and value not in ("", [])]
+    pairs = [f"`{key}` | {value}" for key, value in settings.items() if key not in WHERE and value not in ("", [], None)]
     pairs += [" | "] * (-len(pairs) % 3)
     rows = [f"| {' | '.join(pairs[index : index + 3])} |" for index in range(0, len(pairs), 3)]
-    note = "The settings of this run; a setting that is not named is at its architecture's own value."
+    note = "The settings of this run; a width that is not named does not exist."
     return "\n".join([note, "", "| setting | value " * 3 + "|", "| --- | --- " * 3 + "|", *rows])
 
 
