@@ -6,17 +6,21 @@ import sys
 import pytest
 
 from vaelib import InputError
-from vaelib.config import TrainingConfig, parse_noise, read_toml
+from vaelib.config import ARCHS, PRESETS, TrainingConfig, parse_noise, read_toml
 
 OTHER = dict(
-    dataset="kmnist", arch="conv", latent_dim=3, epochs=2, batch_size=64, lr=0.01, seed=1, k1=2.0, k2=4.0,
-    encoder_widths=(8,), decoder_widths=(9,), noise="gaussian:0.3", precision="bfloat16", device="cpu", threads=2,
+    dataset="kmnist", arch="conv", preset="textbook", latent_dim=3, epochs=2, batch_size=63, lr=0.01, held_out=5,
+    schedule="constant", seed=1, k1=2.0, k2=4.0, encoder_widths=(8,), decoder_widths=(9,), hidden_widths=(7, 6),
+    blocks=2, activation="silu", norm="batch", output_bias="mean", average=0.9, noise="gaussian:0.3",
+    precision="bfloat16", device="cpu", threads=2,
 )  # fmt: skip
 
 
 def test_two_configs_never_share_a_directory():
-    changes = [dict(pair) for n in range(3) for pair in itertools.combinations(OTHER.items(), n)]
-    paths = [TrainingConfig(**change).run_path for change in changes]
+    # a preset changes other settings too, and an arch what they are by default
+    alone = [pair for pair in OTHER.items() if pair[0] not in ("arch", "preset")]
+    changes = [dict(pairs) for n in range(3) for pairs in itertools.combinations(alone, n)]
+    paths = [TrainingConfig(**({"arch": "conv"} | change)).run_path for change in changes]
     assert len(set(paths)) == len(changes) > 100
 
 
@@ -36,10 +40,31 @@ def test_close_values_have_names_of_their_own():
 def test_widths_are_resolved_when_they_are_asked_for():
     """A later default must not change what a stored config means."""
     config = TrainingConfig(arch="conv")
-    assert config.settings()["encoder_widths"] == [8, 32]
-    assert config.settings()["decoder_widths"] == [32, 8]
-    assert config == TrainingConfig(arch="conv", encoder_widths=[8, 32])
+    own = PRESETS["tuned"]["conv"]
+    assert config.settings()["encoder_widths"] == list(own["encoder_widths"])
+    assert config == TrainingConfig(arch="conv", encoder_widths=own["encoder_widths"], lr=own["lr"])
     assert config.run_name == "conv-d2-s0"
+    assert TrainingConfig(encoder_widths=[3, 4, 5]).decoder_widths == (5, 4, 3)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_in_what_is_not_given_and_is_named(preset, arch):
+    config = TrainingConfig(arch=arch, preset=preset)
+    assert {name: getattr(config, name) for name in PRESETS[preset][arch]} == PRESETS[preset][arch]
+    assert config.run_name == f"{arch}-d2-s0" + ("" if preset == "tuned" else "-textbook")
+    assert TrainingConfig(arch=arch, preset=preset, lr=0.5).run_name.endswith("-lr0.5")
+
+
+def test_a_value_of_another_preset_is_named():
+    config = TrainingConfig(arch="conv", norm="none", hidden_widths=[])
+    assert config.run_name == "conv-d2-s0-hidden_widthsnone-normnone"
+    assert config != TrainingConfig(arch="conv", norm="none")
+
+
+def test_the_measured_split_follows_what_is_held_out():
+    assert TrainingConfig().measured == "test"
+    assert TrainingConfig(held_out=10).measured == "validation"
 
 
 def test_a_noise_has_one_spelling_and_a_name_without_a_colon():
@@ -51,8 +76,8 @@ def test_a_noise_has_one_spelling_and_a_name_without_a_colon():
 def test_a_cell_is_named_once():
     config = TrainingConfig(arch="conv", latent_dim=10)
     assert config.cell_id == config.run_name == "conv-d10-s0"
-    assert str(TrainingConfig(epochs=3, encoder_widths=[512, 256]).run_path) == (
-        "runs/mnist/linear-d2-s0-epochs3-encoder_widths512.256"
+    assert str(TrainingConfig(epochs=3, encoder_widths=[512, 8]).run_path) == (
+        "runs/mnist/linear-d2-s0-epochs3-encoder_widths512.8"
     )
 
 
@@ -75,9 +100,18 @@ def test_a_bad_value_is_named_with_what_is_accepted(name, value):
     assert "\n" not in str(caught.value)
 
 
-def test_a_conv_model_halves_28_pixels_at_most_twice():
-    with pytest.raises(InputError, match="one or two widths, not 3"):
-        TrainingConfig(arch="conv", encoder_widths=[8, 16, 32])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(arch="conv", encoder_widths=[8, 16, 32]), r"encoder_widths \[8, 16, 32\]: accepted is one width .* for conv"),
+        (dict(arch="conv", decoder_widths=[]), r"decoder_widths \[\]: accepted is one width"),
+        (dict(encoder_widths=[]), r"encoder_widths \[\]: accepted is 1 to 8 widths for linear"),
+        (dict(hidden_widths=[5]), r"hidden_widths \[5\]: linear has none, give encoder_widths"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(settings, said):
+    with pytest.raises(InputError, match=said):
+        TrainingConfig(**settings)
 
 
 def test_an_unknown_key_is_refused():
@@ -107,7 +141,7 @@ def test_a_toml_file_gives_settings(tmp_path):
 
 
 def test_a_notebook_with_an_unknown_parameter_is_refused():
-    with pytest.raises(InputError, match=r"unknown parameter 'latent_dims': accepted are dataset, arch, latent_dim"):
+    with pytest.raises(InputError, match=r"unknown parameter 'latent_dims': accepted are dataset, arch, preset, latent_dim"):
         TrainingConfig.from_notebook({"epochs": 2, "latent_dims": 5, "In": [], "Out": {}, "_": 3, "len": len})
 
 
@@ -124,7 +158,7 @@ def test_noise_is_a_kind_and_a_level():
 def test_every_setting_has_help_and_a_default_in_its_range():
     for field in dataclasses.fields(TrainingConfig):
         assert field.metadata["help"]
-        assert field.default == () or getattr(TrainingConfig(), field.name) == field.default
+        assert field.default is None or getattr(TrainingConfig(), field.name) == field.default
 
 
 def test_settings_are_checked_without_importing_torch():

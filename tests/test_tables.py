@@ -72,7 +72,7 @@ def test_runs_of_two_recipes_are_not_averaged_as_seeds(runs_root, tmp_path):
 def test_runs_of_two_widths_are_not_averaged_as_seeds(runs_root, tmp_path):
     first = find([], str(runs_root), "digits")[0]
     other = train(small_config(tmp_path, seed=1, epochs=1, encoder_widths=(9,)))
-    with pytest.raises(InputError, match="differ in their widths"):
+    with pytest.raises(InputError, match="differ in decoder_widths, encoder_widths"):
         find([str(first.path), str(other.path)], "", "")
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT, small_config
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from vaelib import InputError, data, models, training
+from vaelib import InputError, data, models, objective, step, training
 from vaelib.config import ARCHS, TrainingConfig
 from vaelib.run import Run
 from vaelib.training import train
@@ -24,20 +24,20 @@ def weights(run):
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_loss_falls_on_64_images(arch, digits):
     images = digits.train_images[:64]
-    config = TrainingConfig(arch=arch, batch_size=16)
-    model = models.build(arch, config.latent_dim, pixel_mean=float(images.float().mean() / 255))
+    config = TrainingConfig(arch=arch, epochs=20, batch_size=16, lr=1e-3)
+    model = models.build(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    before = sum(training.evaluate(model, images, 2, training.seeded(0, 0, CPU)))
+    before = sum(training.evaluate(model, images, 2, step.seeded(0, 0, CPU)))
     for epoch in range(1, 21):
-        assert sum(training.train_epoch(model, optimizer, images, config, epoch)) == 64
-    after = sum(training.evaluate(model, images, 2, training.seeded(0, 0, CPU)))
+        assert sum(step.train_epoch(model, optimizer, images, config, epoch)) == 64
+    after = sum(training.evaluate(model, images, 2, step.seeded(0, 0, CPU)))
     assert after < before - 20
 
 
 def test_every_image_is_seen_once_an_epoch_in_a_fresh_order(monkeypatch):
     """Images that are constant and different name themselves; 10 of them in batches of 4 leave a partial one."""
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28)
-    model = models.build("linear", 2, (4,))
+    model = models.build(TrainingConfig(latent_dim=2, encoder_widths=(4,)))
     seen = []
     forward = model.forward
     monkeypatch.setattr(
@@ -47,21 +47,21 @@ def test_every_image_is_seen_once_an_epoch_in_a_fresh_order(monkeypatch):
     orders = []
     for epoch in (1, 2):
         seen.clear()
-        assert list(training.train_epoch(model, optimizer, images, TrainingConfig(batch_size=4), epoch)) == [4, 4, 2]
+        assert list(step.train_epoch(model, optimizer, images, TrainingConfig(batch_size=4), epoch)) == [4, 4, 2]
         orders.append(torch.cat(seen).int().tolist())
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
     assert orders[0] != orders[1]
 
 
 def test_evaluation_equals_torch_distributions(digits, generator):
-    model = models.build("linear", 3, (16,)).eval()
+    model = models.build(TrainingConfig(latent_dim=3, encoder_widths=(16,))).eval()
     images = digits.test_images[:20]
-    recon, kl = training.evaluate(model, images, 3, training.seeded(4, 0, CPU))
+    recon, kl = training.evaluate(model, images, 3, step.seeded(4, 0, CPU))
     with torch.no_grad():
         x = data.as_float(images)
         mu, logvar = model.encode(x)
         q = Independent(Normal(mu, (logvar / 2).exp()), 1)
-        eps = torch.randn(mu.shape, generator=training.seeded(4, 0, CPU))
+        eps = torch.randn(mu.shape, generator=step.seeded(4, 0, CPU))
         pixels = Bernoulli(logits=model.decode(mu + q.base_dist.stddev * eps), validate_args=False)
         prior = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
         expected = -Independent(pixels, 3).log_prob(x).mean()
@@ -70,10 +70,10 @@ def test_evaluation_equals_torch_distributions(digits, generator):
 
 
 def test_the_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
-    model = models.build("linear", 3, (16,))
-    whole = training.evaluate(model, digits.test_images, 3, training.seeded(0, 0, CPU))
+    model = models.build(TrainingConfig(latent_dim=3, encoder_widths=(16,)))
+    whole = training.evaluate(model, digits.test_images, 3, step.seeded(0, 0, CPU))
     monkeypatch.setattr(training, "EVALUATION_BATCH", 90)
-    assert training.evaluate(model, digits.test_images, 3, training.seeded(0, 0, CPU)) == pytest.approx(whole, rel=1e-6)
+    assert training.evaluate(model, digits.test_images, 3, step.seeded(0, 0, CPU)) == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -98,7 +98,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, tmp_path, monkey
     epoch, calls = training.train_epoch, []
 
     def interrupted(*arguments):
-        calls.append(arguments[-1])
+        calls.append(arguments[-2])
         for index, seen in enumerate(epoch(*arguments)):
             if len(calls) == 2 and index == 3:
                 raise KeyboardInterrupt
@@ -205,15 +205,15 @@ def test_tensorboard_holds_the_history(finished_run):
 def test_noise_corrupts_the_input_and_not_the_target(digits, monkeypatch):
     images = digits.train_images[:32]
     given, target = [], []
-    model = models.build("linear", 2, (8,))
-    forward, likelihood = model.forward, training.objective.log_likelihood
+    model = models.build(TrainingConfig(latent_dim=2, encoder_widths=(8,)))
+    forward, backward = model.forward, objective.backward
     monkeypatch.setattr(model, "forward", lambda x, eps: (given.append(x), forward(x, eps))[1])
     monkeypatch.setattr(
-        training.objective, "log_likelihood", lambda logits, x: (target.append(x), likelihood(logits, x))[1]
+        objective, "backward", lambda logits, mu, logvar, x, *k: (target.append(x), backward(logits, mu, logvar, x, *k))
     )
     optimizer = torch.optim.Adam(model.parameters())
     config = TrainingConfig(noise="salt-pepper:0.3", batch_size=32)
-    list(training.train_epoch(model, optimizer, images, config, 1))
+    list(step.train_epoch(model, optimizer, images, config, 1))
     clean = {image.numpy().tobytes() for image in data.as_float(images)}
     assert {image.numpy().tobytes() for image in target[0]} == clean
     changed = (given[0] != target[0]).float().mean()
@@ -235,7 +235,7 @@ def test_a_loss_that_is_no_number_stops_and_says_what_to_lower(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_said():
     with pytest.raises(InputError, match=r"'cuda' is not on this machine: accepted here are auto, cpu"):
-        training.pick_device("cuda")
+        step.pick_device("cuda")
 
 
 def test_the_callers_threads_and_generator_are_put_back(tmp_path):
@@ -246,5 +246,5 @@ def test_the_callers_threads_and_generator_are_put_back(tmp_path):
 
 
 def test_epochs_and_seeds_draw_differently():
-    seeds = {training.seed_of(seed, epoch) for seed in range(30) for epoch in range(30)}
+    seeds = {step.seed_of(seed, epoch) for seed in range(30) for epoch in range(30)}
     assert len(seeds) == 900

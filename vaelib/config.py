@@ -26,7 +26,7 @@ _TUNED = dict(batch_size=128, lr=4e-3, schedule="onecycle", activation="gelu", n
 _CONVBN = _TEXTBOOK | dict(activation="leaky-relu", norm="batch", encoder_widths=(32, 64), hidden_widths=(256,))
 PRESETS = {
     "tuned": {
-        "linear": _TUNED | dict(encoder_widths=(512, 256), hidden_widths=()),
+        "linear": _TUNED | dict(encoder_widths=(640, 256), hidden_widths=()),
         "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1),
         "convbn": _CONVBN,
     },
