@@ -5,7 +5,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --configfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report full publish book test test-long lint lock clean
+.PHONY: help report full publish book test test-long bench lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: .venv/installed ## the whole test suite
 
 test-long: .venv/installed ## what takes minutes: the published likelihood and memory, on MNIST
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed ## training against a textbook loop, side by side; writes bench/results.json
+	$(BIN)/python bench/training.py
 
 lint: .venv/installed ## style and format, as continuous integration checks them
 	$(BIN)/ruff check

@@ -124,6 +124,7 @@ TRAINS = [f"vaelib/{name}.py" for name in DECIDE]
 
 
 rule train:
+    priority: 1  # before the ablation
     input:
         TRAINS,
         template=ancient("notebooks/train.ipynb"),

@@ -27,7 +27,7 @@ _CONVBN = _TEXTBOOK | dict(activation="leaky-relu", norm="batch", encoder_widths
 PRESETS = {
     "tuned": {
         "linear": _TUNED | dict(encoder_widths=(640, 256), hidden_widths=()),
-        "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1),
+        "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1, lr=2.5e-3),
         "convbn": _CONVBN,
     },
     "textbook": {

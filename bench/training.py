@@ -1,0 +1,204 @@
+"""How fast training is, side by side with a textbook loop, and how much of a step is arithmetic that must be done.
+
+make bench runs it and writes bench/results.json, which the book shows. All is measured in one run, in turns, on one
+thread: a machine's speed changes from minute to minute, so that the ratios count and not the seconds.
+"""
+
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+import typer
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import datasets, transforms
+from tqdm import tqdm
+
+from vaelib import data, layers, models
+from vaelib.config import TrainingConfig
+from vaelib.run import commit, write
+from vaelib.step import new_optimizer, pick_precision, train_epoch
+
+OUT = Path(__file__).with_name("results.json")
+CPU = torch.device("cpu")
+# a first tutorial's two models, then the grid's two, with the images of one turn
+CELLS = {
+    "784-400-20": (dict(arch="linear", preset="textbook", latent_dim=20), 12_800),
+    "conv 32-64": (dict(arch="conv", preset="textbook", latent_dim=20), 2_560),
+    "tuned linear": (dict(arch="linear", latent_dim=20), 12_800),
+    "tuned conv": (dict(arch="conv", latent_dim=20), 5_120),
+}
+LOOPS = ("textbook", "float32", "ours")
+
+
+def textbook_model(config: TrainingConfig) -> models.VAE:
+    """The same model in torch's ordinary forms and layout."""
+    model = models.build(config).to(memory_format=torch.contiguous_format)
+    for module in model.modules():
+        if isinstance(module, layers.Halve | layers.Double):
+            module.forward = super(type(module), module).forward
+        elif isinstance(module, layers.FromMap):
+            module.forward = lambda x: x.flatten(1)
+        elif isinstance(module, layers.ToMap):
+            module.forward = lambda h, channels=module.channels: h.view(len(h), channels, 7, 7)
+    return model
+
+
+def textbook_set(images: torch.Tensor) -> datasets.MNIST:
+    """torchvision's own class, around images that are in memory already."""
+    dataset = datasets.MNIST.__new__(datasets.MNIST)
+    dataset.data, dataset.targets = images[:, 0], torch.zeros(len(images), dtype=torch.long)
+    dataset.transform, dataset.target_transform = transforms.ToTensor(), None
+    return dataset
+
+
+class Loop:
+    """A way to train a model; run() goes once over the images."""
+
+    def __init__(self, kind: str, name: str, images: torch.Tensor):
+        settings, count = CELLS[name]
+        precision = "auto" if kind == "ours" else "float32"
+        self.kind, self.images = kind, images[:count]
+        self.config = TrainingConfig(**settings, schedule="constant", precision=precision)
+        self.model = textbook_model(self.config) if kind == "textbook" else models.build(self.config)
+        self.optimizer = new_optimizer(self.model, self.config, CPU)
+        if kind == "textbook":
+            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
+            self.loader = DataLoader(textbook_set(self.images), self.config.batch_size, shuffle=True)
+
+    def run(self):
+        if self.kind != "textbook":
+            for _ in train_epoch(self.model, self.optimizer, self.images, self.config, epoch=1):
+                pass
+            return
+        total = 0.0
+        for x, _ in self.loader:
+            loss = self.loss(x)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.item()
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        logits, mu, logvar = self.model(x, torch.randn(len(x), self.config.latent_dim))
+        recon = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        return (recon - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())) / len(x)
+
+    def step_flops(self) -> int:
+        """Floating-point operations of one step's matrix products and convolutions, forward and backward."""
+        with FlopCounterMode(display=False) as counter:
+            self.loss(data.as_float(self.images[: self.config.batch_size])).backward()
+        return counter.get_total_flops()
+
+
+def seconds(function) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def matrix_product() -> float:
+    """Operations a second of one large float32 product: the peak that a step is held against."""
+    a, b = torch.randn(2, 1024, 1024)
+    return 2 * 1024**3 / min(seconds(lambda: a @ b) for _ in range(10))
+
+
+def peak_memory(kind: str, name: str, images: torch.Tensor) -> float:
+    """Megabytes that a process of its own takes at most, Python and torch included."""
+    torch.set_num_threads(1)
+    Loop(kind, name, images).run()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def join(barrier):
+    global START
+    START = barrier
+
+
+def beside(name: str, images: torch.Tensor) -> float:
+    """Seconds of three passes, begun when all the processes are ready."""
+    torch.set_num_threads(1)
+    loop = Loop("ours", name, images)
+    loop.run()
+    START.wait()
+    return seconds(lambda: [loop.run() for _ in range(3)])
+
+
+def side_by_side(name: str, images: torch.Tensor, processes: int) -> float:
+    """The longest of so many processes' seconds."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, initializer=join, initargs=(spawn.Barrier(processes),)) as pool:
+        return max(pool.map(beside, [name] * processes, [images] * processes))
+
+
+def main(
+    repeats: Annotated[int, typer.Option(min=5, help="Turns; each number is a median over them.")] = 5,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = OUT,
+):
+    """Measure the textbook loop and ours in turns, print a table and write it."""
+    torch.set_num_threads(1)
+    images = data.load("mnist").train_images
+    loops = {(name, kind): Loop(kind, name, images) for name in CELLS for kind in LOOPS}
+    flops = {name: loops[name, "textbook"].step_flops() for name in CELLS}
+    times = {key: [] for key in loops}
+    peaks = []
+    for turn in tqdm(range(repeats + 1), desc="turns", disable=None):
+        peak = matrix_product()
+        for key, loop in loops.items():
+            taken = seconds(loop.run)
+            if turn:  # the first turn warms up
+                times[key].append(taken)
+        peaks += [peak] if turn else []
+
+    rows = {}
+    for name, (_, count) in tqdm(CELLS.items(), desc="memory", disable=None):
+        rate = {kind: median(count / taken for taken in times[name, kind]) for kind in LOOPS}
+        batch = loops[name, "ours"].config.batch_size
+        arithmetic = flops[name] / batch / median(peaks)  # seconds an image
+        rows[name] = {f"images_per_second_{kind}": rate[kind] for kind in LOOPS}
+        for kind in ("float32", "ours"):
+            pairs = zip(times[name, "textbook"], times[name, kind], strict=True)
+            rows[name][f"ratio_{kind}"] = median(textbook / own for textbook, own in pairs)
+            rows[name][f"arithmetic_share_{kind}"] = arithmetic * rate[kind]
+        for kind in ("textbook", "ours"):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                rows[name][f"peak_megabytes_{kind}"] = pool.submit(peak_memory, kind, name, images[:12_800]).result()
+
+    beside_ratios = {}
+    for name in tqdm(("tuned linear", "tuned conv"), desc="side by side", disable=None):
+        pairs = [[side_by_side(name, images[:12_800], processes) for processes in (1, 2)] for _ in range(repeats)]
+        beside_ratios[name] = median(2 * alone / both for alone, both in pairs)
+
+    result = {
+        "machine": {
+            "date": date.today().isoformat(),
+            "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+            "precision of ours": pick_precision("auto", CPU),
+            "float32 peak of one core, GFLOP/s": median(peaks) / 1e9,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "commit": commit(),
+            "repeats": repeats,
+        },
+        "models": rows,
+        "two_side_by_side": beside_ratios,
+    }
+    write(out, (json.dumps(result, indent=2) + "\n").encode())
+    print(pd.DataFrame(rows).map("{:,.2f}".format).to_string())
+    print(pd.Series(beside_ratios, name="two side by side").round(2).to_string())
+    print(out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
