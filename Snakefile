@@ -30,6 +30,11 @@ for key in ("archs", "latent_dims", "seeds"):
     if not isinstance(config[key], list) or not config[key]:
         example = "[linear, conv]" if key == "archs" else "[2, 10]"
         raise WorkflowError(f"{key} {config[key]!r}: accepted is a list such as {example}")
+ABLATION_KEYS = {"settings", "latent_dims", "seeds", "changes"}
+if not isinstance(config["ablation"], dict) or set(config["ablation"]) != ABLATION_KEYS:
+    raise WorkflowError(f"ablation: accepted are the keys {', '.join(sorted(ABLATION_KEYS))}, as in editions/quick.yaml")
+if len(config["ablation"]["seeds"]) < 2:
+    raise WorkflowError(f"ablation: seeds {config['ablation']['seeds']}: an interval needs two at least")
 if not isinstance(config["settings"], dict):
     raise WorkflowError(f"settings {config['settings']!r}: accepted are pairs such as {{epochs: 15}}, or {{}}")
 twice = {"dataset", "arch", "latent_dim", "seed", "runs_root"} & set(config["settings"])

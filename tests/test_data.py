@@ -199,3 +199,18 @@ def test_corruption_is_drawn_afresh_and_leaves_its_input(generator):
     kept = x.clone()
     assert not torch.equal(data.corrupt(x, "salt-pepper:0.1", generator), data.corrupt(x, "salt-pepper:0.1", generator))
     assert torch.equal(x, kept)
+
+
+def test_held_out_images_are_training_images_and_always_the_same(digits):
+    first, again = data.hold_out(digits, 100), data.hold_out(digits, 100)
+    assert (len(first.train_images), len(first.test_images)) == (len(digits.train_images) - 100, 100)
+    assert torch.equal(first.test_images, again.test_images)
+    together = torch.cat([first.train_images, first.test_images]).flatten(1)
+    assert torch.equal(torch.unique(together, dim=0), torch.unique(digits.train_images.flatten(1), dim=0))
+    labels = torch.cat([first.train_labels, first.test_labels])
+    assert torch.equal(labels.bincount(), digits.train_labels.bincount())
+
+
+def test_holding_out_too_many_images_is_refused(digits):
+    with pytest.raises(InputError, match=r"held_out 1436: digits has 1,437 training images"):
+        data.hold_out(digits, 1436)

@@ -75,3 +75,21 @@ def test_effective_beta_is_k2_over_k1_at_any_batch_size(copies, generator):
     objective.weighted_loss(recon, kl, config.k1, config.k2).backward()
     ratio = kl.grad.sum() / recon.grad.sum()
     assert ratio.item() == pytest.approx(config.effective_beta) == 4.0
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(1.0, 1.0), (2.0, 0.5), (1.0, 0.0)])
+def test_the_backward_pass_is_that_of_the_loss(k1, k2, generator):
+    results = []
+    for closed in (False, True):
+        x = torch.rand(5, 1, 28, 28, generator=generator.manual_seed(0))
+        logits, mu, logvar = (
+            torch.randn(shape, generator=generator, requires_grad=True) for shape in ((5, 1, 28, 28), (5, 3), (5, 3))
+        )
+        if closed:
+            objective.backward(logits, mu, logvar, x, k1, k2)
+        else:
+            recon, kl = -objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar)
+            objective.weighted_loss(recon, kl, k1, k2).backward()
+        results.append([logits.grad, mu.grad, logvar.grad])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)

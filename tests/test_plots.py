@@ -117,3 +117,24 @@ def test_figures_are_opaque_white(images):
         plots.reconstructions_by_cell(images[0], {"conv": {2: images[1]}}),
     ):
         assert figure.get_facecolor() == (1, 1, 1, 1)
+
+
+def test_an_ablation_draws_every_cost_with_its_interval():
+    rows = [
+        dict(arch=arch, change=change, latent_dim=d, n=3, cost_nats=cost, low=cost - 1, high=cost + 2)
+        for arch, changes in (("linear", "abc"), ("conv", "ab"))
+        for d in (2, 10)
+        for cost, change in enumerate(changes)
+    ]
+    figure = plots.ablation(pd.DataFrame(rows))
+    assert [axis.get_title() for axis in figure.axes] == [
+        "linear, d = 2",
+        "linear, d = 10",
+        "conv, d = 2",
+        "conv, d = 10",
+    ]
+    first = figure.axes[0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["a", "b", "c"]
+    np.testing.assert_allclose(first.lines[-1].get_xdata(), [0, 1, 2])
+    bars = [segment[:, 0] for segment in first.collections[0].get_segments()]
+    np.testing.assert_allclose(bars, [[-1, 2], [0, 3], [1, 4]])

@@ -4,7 +4,8 @@ import pytest
 from conftest import small_config
 
 from vaelib import InputError
-from vaelib.tables import find, summary, table_by_cell, versions
+from vaelib.run import Run
+from vaelib.tables import ablation, find, summary, table_by_cell, verdict, versions
 from vaelib.training import train
 
 
@@ -80,3 +81,42 @@ def test_versions_name_what_made_the_runs(runs_root):
     import torch
 
     assert versions(find([], str(runs_root), "digits"))["torch"] == torch.__version__
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ablation") / "runs"
+    changes = {"tuned": {}, "ReLU": dict(activation="relu")}
+    small = dict(encoder_widths=(8,), epochs=1, held_out=300)
+    runs = {
+        change: [
+            train(small_config(root, seed=seed, latent_dim=d, **small, **settings))
+            for d in (2, 3)
+            for seed in (0, 1, 2)
+        ]
+        for change, settings in changes.items()
+    }
+    return {"linear": {change: [str(run.path) for run in found] for change, found in runs.items()}}
+
+
+def test_an_ablation_pairs_seeds_and_gives_students_interval(lines):
+    """Against the textbook formula, with t(2) = 4.303 from a table."""
+    table = ablation(lines)
+    assert table.latent_dim.tolist() == [2, 3]
+    assert table.n.tolist() == [3, 3]
+    costs = [
+        Run.load(changed).final()["negative_elbo_nats"] - Run.load(tuned).final()["negative_elbo_nats"]
+        for changed, tuned in zip(lines["linear"]["ReLU"], lines["linear"]["tuned"], strict=True)
+    ]
+    for row, cost in zip(table.itertuples(), np.reshape(costs, (2, 3)), strict=True):
+        half = 4.302653 * cost.std(ddof=1) / np.sqrt(3)
+        assert row.cost_nats == pytest.approx(cost.mean())
+        assert (row.low, row.high) == pytest.approx((cost.mean() - half, cost.mean() + half), rel=1e-5)
+    shown = verdict(table)
+    assert shown.loc[("linear", "ReLU"), "d = 2"].startswith(f"{np.mean(costs[:3]):+.2f} (")
+
+
+def test_an_ablation_of_other_seeds_is_refused(lines):
+    halved = {"linear": {"tuned": lines["linear"]["tuned"], "ReLU": lines["linear"]["ReLU"][:2]}}
+    with pytest.raises(InputError, match="'ReLU': wanted are the tuned cells' dimensions and seeds"):
+        ablation(halved)

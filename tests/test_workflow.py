@@ -20,6 +20,11 @@ archs: [linear]
 latent_dims: [2, 3]
 seeds: [0]
 settings: {epochs: 1, encoder_widths: [8]}
+ablation:
+  settings: {held_out: 200}
+  latent_dims: [2]
+  seeds: [0, 1]
+  changes: {linear: {ReLU: {activation: relu}}}
 """
 
 
@@ -86,7 +91,7 @@ def test_the_contents_name_the_editions_own_cells_in_its_order(tmp_path):
     assert parts["The fully connected models"] == ["pages/linear-d20-s0"]
     assert parts["The convolutional models"] == ["pages/conv-d2-s1"]
     assert parts["Further models"] == ["pages/convbn-d5-s0"]
-    assert parts["What was measured"] == ["pages/grid"]
+    assert parts["What was measured"] == ["pages/grid", "pages/ablation"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +108,7 @@ def project(tmp_path_factory):
     return folder
 
 
-TARGETS = [f"build/tiny/book/pages/{page}.ipynb" for page in ("linear-d2-s0", "linear-d3-s0", "grid")]
+TARGETS = [f"build/tiny/book/pages/{page}.ipynb" for page in ("linear-d2-s0", "linear-d3-s0", "grid", "ablation")]
 
 
 def snakemake(project, *arguments):
@@ -155,7 +160,7 @@ def test_a_second_run_does_nothing(built, project):
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("vaelib/training.py", {"train", "page", "study", "stage"}),
+        ("vaelib/training.py", {"train", "ablate", "page", "study", "stage"}),
         ("vaelib/plots.py", {"page", "study", "stage"}),
         ("vaelib/tables.py", {"study", "stage"}),
         ("notebooks/train.ipynb", {"page", "stage"}),
@@ -183,6 +188,9 @@ def test_an_edit_rebuilds_what_depends_on_it_and_no_more(file, rules, built, pro
         (("latent_dims: [2, 3]", "latent_dims: [0]"), "latent_dim 0: accepted is 1 to 4,096"),
         (("{epochs: 1,", "{epoch: 1,"), "unknown setting 'epoch'"),
         (("{epochs: 1,", "{seed: 1,"), "seed, which the edition itself decides"),
+        (("{activation: relu}", "{activation: tanh}"), "activation 'tanh': accepted is one of relu"),
+        (("  changes:", "  change:"), "ablation: accepted are the keys changes, latent_dims, seeds, settings"),
+        (("seeds: [0, 1]", "seeds: [0]"), "an interval needs two at least"),
     ],
 )
 def test_an_edition_that_means_nothing_is_refused(change, expected, project):

@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import torch
+
+from vaelib import InputError, data, models, objective, step
+from vaelib.config import ARCHS, PRESETS, TrainingConfig
+
+CPU = torch.device("cpu")
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_loss_falls_on_64_images(arch, preset, digits):
+    images = digits.train_images[:64]
+    config = TrainingConfig(arch=arch, preset=preset, epochs=20, batch_size=16, lr=1e-3)
+    model = models.build(config)
+    optimizer = step.new_optimizer(model, config, CPU)
+
+    def loss():
+        x = data.as_float(images)
+        with torch.no_grad():
+            logits, mu, logvar = model.eval()(x, torch.randn(64, 2, generator=step.seeded(0, 0, CPU)))
+        return objective.weighted_loss(-objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar))
+
+    before = loss()
+    for epoch in range(1, 21):
+        assert sum(step.train_epoch(model, optimizer, images, config, epoch)) == 64
+    assert loss() < before - 20
+
+
+def test_every_image_is_seen_once_an_epoch_in_a_fresh_order(monkeypatch):
+    """Images that are constant and different name themselves; 10 of them in batches of 4 leave a partial one."""
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28)
+    model = models.build(TrainingConfig(latent_dim=2, encoder_widths=(4,)))
+    seen = []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda x, eps: (seen.append((x[:, 0, 0, 0] * 255).round()), forward(x, eps))[1]
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    orders = []
+    for epoch in (1, 2):
+        seen.clear()
+        assert list(step.train_epoch(model, optimizer, images, TrainingConfig(batch_size=4), epoch)) == [4, 4, 2]
+        orders.append(torch.cat(seen).int().tolist())
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+    assert orders[0] != orders[1]
+
+
+def test_one_step_is_adam_on_the_loss(digits):
+    """Against autograd of the loss's value and torch's own Adam, with the same images and eps."""
+    config = TrainingConfig(preset="textbook", encoder_widths=(16,), batch_size=8, k1=2.0, k2=0.5, precision="float32")
+    images = digits.train_images[:8]
+    ours, theirs = models.build(config), models.build(config)
+    list(step.train_epoch(ours, step.new_optimizer(ours, config, CPU), images, config, 1))
+
+    generator = step.seeded(0, 1, CPU)
+    x = data.as_float(images[torch.randperm(8, generator=generator)])
+    logits, mu, logvar = theirs(x, torch.randn(8, 2, generator=generator))
+    recon, kl = -objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar)
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=config.lr)
+    objective.weighted_loss(recon, kl, 2.0, 0.5).backward()
+    optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(theirs), rtol=1e-4, atol=1e-6)
+
+
+def test_the_one_cycle_schedule_is_torchs():
+    steps = 200
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.5, total_steps=steps + 1, pct_start=step.WARM_UP, div_factor=1e12, final_div_factor=1e-6,
+        cycle_momentum=False,
+    )  # fmt: skip
+    config = TrainingConfig(lr=0.5)
+    for index in range(steps):
+        ours = step.learning_rate(config, index / steps)
+        if index >= step.WARM_UP * steps:  # torch's rise is half a cosine too
+            assert ours == pytest.approx(theirs.get_last_lr()[0], abs=0.5 / steps)
+        optimizer.step()
+        theirs.step()
+    assert step.learning_rate(config, 0.05) == 0.25
+    assert step.learning_rate(config, step.WARM_UP) == 0.5
+    assert step.learning_rate(config, 1.0) == 0
+
+
+def test_a_constant_schedule_is_constant():
+    config = TrainingConfig(preset="textbook")
+    assert {step.learning_rate(config, share) for share in np.linspace(0, 1, 50)} == {1e-3}
+
+
+@pytest.mark.parametrize("arch", ["linear", "conv"])
+@pytest.mark.parametrize("learnt_before", [False, True])
+def test_a_replayed_step_learns_what_a_plain_one_does(arch, learnt_before, digits):
+    """The same weights to the bit, by way of the buffers and with what its first runs learnt taken back."""
+    config = TrainingConfig(arch=arch, encoder_widths=(8,), batch_size=16)
+    images = digits.train_images[:64]
+    results = []
+    for replayed in (False, True):
+        model = models.build(config)
+        optimizer = step.new_optimizer(model, config, CPU)
+        learn = step.new_step(model, optimizer, images, config, torch.Generator())
+        generator = torch.Generator().manual_seed(0)
+        batches = [
+            (torch.randperm(64, generator=generator)[:16], torch.randn(16, 2, generator=generator)) for _ in "123"
+        ]
+        if learnt_before:
+            learn(*batches[0])
+        if replayed:
+            learn = step.Replay(learn, model, optimizer, *batches[1], record=False)
+        for batch in batches[1:]:
+            learn(*batch)
+        results.append(weights(model))
+    assert torch.equal(*results)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("arch", ["linear", "conv"])
+def test_a_recorded_step_learns_what_a_plain_one_does(arch, digits):
+    config = TrainingConfig(arch=arch, encoder_widths=(8,), batch_size=16, device="cuda")
+    device = torch.device("cuda")
+    images = digits.train_images[:70].to(device)
+    results = []
+    for replays in (None, {}):
+        model = models.build(config).to(device)
+        optimizer = step.new_optimizer(model, config, device)
+        for epoch in (1, 2):
+            assert sum(step.train_epoch(model, optimizer, images, config, epoch, replays)) == 70
+        results.append(weights(model))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
+
+
+def test_what_draws_at_random_in_a_step_is_not_replayed():
+    gpu = torch.device("cuda")
+    assert step.can_be_replayed(TrainingConfig(), gpu)
+    assert not step.can_be_replayed(TrainingConfig(), CPU)
+    assert not step.can_be_replayed(TrainingConfig(noise="gaussian:0.3"), gpu)
+    assert not step.can_be_replayed(TrainingConfig(arch="convbn"), gpu)
+
+
+def test_noise_corrupts_the_input_and_not_the_target(digits, monkeypatch):
+    images = digits.train_images[:32]
+    given, target = [], []
+    model = models.build(TrainingConfig(encoder_widths=(8,)))
+    forward, backward = model.forward, objective.backward
+    monkeypatch.setattr(model, "forward", lambda x, eps: (given.append(x), forward(x, eps))[1])
+    monkeypatch.setattr(
+        objective, "backward", lambda logits, mu, logvar, x, *k: (target.append(x), backward(logits, mu, logvar, x, *k))
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    config = TrainingConfig(noise="salt-pepper:0.3", batch_size=32)
+    list(step.train_epoch(model, optimizer, images, config, 1))
+    clean = {image.numpy().tobytes() for image in data.as_float(images)}
+    assert {image.numpy().tobytes() for image in target[0]} == clean
+    changed = (given[0] != target[0]).float().mean()
+    assert 0.15 < changed < 0.35
+
+
+def test_auto_precision_follows_the_processor(monkeypatch):
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert step.pick_precision("auto", CPU) == ("bfloat16" if there else "float32")
+    assert step.pick_precision("auto", torch.device("cuda")) == "float32"
+    assert step.pick_precision("bfloat16", CPU) == "bfloat16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_said():
+    with pytest.raises(InputError, match=r"'cuda' is not on this machine: accepted here are auto, cpu"):
+        step.pick_device("cuda")
+
+
+def test_epochs_and_seeds_draw_differently():
+    seeds = {step.seed_of(seed, epoch) for seed in range(30) for epoch in range(30)}
+    assert len(seeds) == 900
