@@ -1,6 +1,5 @@
 # Every target sets up .venv first, from the lock, on Python 3.11 or newer.
 PYTHON ?= python3
-EDITION ?= full
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --configfile
 
@@ -14,15 +13,15 @@ report: .venv/installed ## the whole book on small digits, from nothing, in minu
 	$(SNAKEMAKE) editions/quick.yaml
 	@echo "$(CURDIR)/build/quick/_build/html/index.html"
 
-full: .venv/installed ## the whole book on MNIST, three seeds; EDITION=mnist for one seed
-	$(SNAKEMAKE) editions/$(EDITION).yaml
-	@echo "$(CURDIR)/build/$(EDITION)/_build/html/index.html"
+full: .venv/installed ## the whole book on MNIST: three seeds and the ablation
+	$(SNAKEMAKE) editions/full.yaml
+	@echo "$(CURDIR)/build/full/_build/html/index.html"
 
-publish: .venv/installed ## build EDITION and make its pages the ones that the project carries
-	rm -rf build/$(EDITION)/book
-	$(SNAKEMAKE) editions/$(EDITION).yaml
+publish: .venv/installed ## build the full book and make its pages the ones that the project carries
+	rm -rf build/full/book
+	$(SNAKEMAKE) editions/full.yaml
 	rm -rf book/pages
-	cp -r build/$(EDITION)/book/pages book/pages
+	cp -r build/full/book/pages book/pages
 
 book: .venv/installed ## render the pages that the project carries; trains nothing
 	$(BIN)/jupyter-book build book/ -W --keep-going

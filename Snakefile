@@ -72,6 +72,7 @@ CONFIGS = {c.run_name: c for c in GRID}
 ABLATED = {c.run_name: c for changes in ABLATION.values() for configs in changes.values() for c in configs}
 # a page for each cell's first seed; the other seeds are in the tables
 PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
+SPEED = "bench/results.json"
 STUDIES = ["grid", "ablation", "reproduce"]
 CHAPTERS = [
     str(file.relative_to("book"))
@@ -102,7 +103,7 @@ def study_parameters(study):
             for arch, changes in ABLATION.items()
         }
         return {"lines": lines}
-    own = {"data_root": GRID[0].data_root} if study == "grid" else {"edition": config["edition"]}
+    own = {"data_root": GRID[0].data_root} if study == "grid" else {"edition": config["edition"], "speed": SPEED}
     return {"runs": [str(c.run_path) for c in GRID]} | own
 
 
@@ -182,6 +183,7 @@ rule page:
 rule study:
     input:
         lambda wildcards: finished(studied(wildcards.study)),
+        lambda wildcards: [SPEED] if wildcards.study == "reproduce" else [],
         "vaelib/tables.py",
         "vaelib/plots.py",
         template="notebooks/{study}.ipynb",

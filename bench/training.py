@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -39,7 +39,7 @@ CELLS = {
     "tuned linear": (dict(arch="linear", latent_dim=20), 12_800),
     "tuned conv": (dict(arch="conv", latent_dim=20), 5_120),
 }
-LOOPS = ("textbook", "float32", "ours")
+LOOPS = ("textbook", "textbook, two threads", "float32", "ours")
 
 
 def textbook_model(config: TrainingConfig) -> models.VAE:
@@ -64,21 +64,27 @@ def textbook_set(images: torch.Tensor) -> datasets.MNIST:
 
 
 class Loop:
-    """A way to train a model; run() goes once over the images."""
+    """A way to train a model; run() goes once over the images.
+
+    "textbook" is a first tutorial's: a torchvision set, ToTensor, DataLoader, float32, plain Adam. "ours" is the
+    library's at its defaults, "float32" the same without bfloat16.
+    """
 
     def __init__(self, kind: str, name: str, images: torch.Tensor):
         settings, count = CELLS[name]
         precision = "auto" if kind == "ours" else "float32"
-        self.kind, self.images = kind, images[:count]
+        self.textbook, self.images = kind.startswith("textbook"), images[:count]
+        self.threads = 2 if kind.endswith("two threads") else 1
         self.config = TrainingConfig(**settings, schedule="constant", precision=precision)
-        self.model = textbook_model(self.config) if kind == "textbook" else models.build(self.config)
+        self.model = textbook_model(self.config) if self.textbook else models.build(self.config)
         self.optimizer = new_optimizer(self.model, self.config, CPU)
-        if kind == "textbook":
+        if self.textbook:
             self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
             self.loader = DataLoader(textbook_set(self.images), self.config.batch_size, shuffle=True)
 
     def run(self):
-        if self.kind != "textbook":
+        torch.set_num_threads(self.threads)
+        if not self.textbook:
             for _ in train_epoch(self.model, self.optimizer, self.images, self.config, epoch=1):
                 pass
             return
@@ -115,31 +121,38 @@ def matrix_product() -> float:
 
 
 def peak_memory(kind: str, name: str, images: torch.Tensor) -> float:
-    """Megabytes that a process of its own takes at most, Python and torch included."""
-    torch.set_num_threads(1)
+    """Megabytes that a process of its own takes at most, Python, torch and 12,800 images included."""
     Loop(kind, name, images).run()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # not getrusage, which counts what the parent had taken when it made this process
+    lines = Path("/proc/self/status").read_text().splitlines() if sys.platform == "linux" else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
 
 
-def join(barrier):
-    global START
-    START = barrier
+def meet_at(barrier):
+    global BARRIER
+    BARRIER = barrier
 
 
-def beside(name: str, images: torch.Tensor) -> float:
-    """Seconds of three passes, begun when all the processes are ready."""
-    torch.set_num_threads(1)
+def beside(process: int, name: str, images: torch.Tensor, repeats: int) -> list[tuple[float, float]]:
+    """Seconds of three passes of this process alone, in the first one, and of both at the same time."""
     loop = Loop("ours", name, images)
     loop.run()
-    START.wait()
-    return seconds(lambda: [loop.run() for _ in range(3)])
+    pairs = []
+    for _ in range(repeats):
+        BARRIER.wait()
+        alone = seconds(lambda: [loop.run() for _ in range(3)]) if process == 0 else 0.0
+        BARRIER.wait()
+        pairs.append((alone, seconds(lambda: [loop.run() for _ in range(3)])))
+    return pairs
 
 
-def side_by_side(name: str, images: torch.Tensor, processes: int) -> float:
-    """The longest of so many processes' seconds."""
+def two_side_by_side(name: str, images: torch.Tensor, repeats: int) -> float:
+    """How many times the work of one process two get done in the same time, a thread each."""
+    images = images[: CELLS[name][1]].clone()  # a slice would be sent whole
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, initializer=join, initargs=(spawn.Barrier(processes),)) as pool:
-        return max(pool.map(beside, [name] * processes, [images] * processes))
+    with ProcessPoolExecutor(2, spawn, initializer=meet_at, initargs=(spawn.Barrier(2),)) as pool:
+        first, second = pool.map(beside, (0, 1), [name] * 2, [images] * 2, [repeats] * 2)
+    return median(2 * alone / max(own, other) for (alone, own), (_, other) in zip(first, second, strict=True))
 
 
 def main(
@@ -147,13 +160,13 @@ def main(
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = OUT,
 ):
     """Measure the textbook loop and ours in turns, print a table and write it."""
-    torch.set_num_threads(1)
     images = data.load("mnist").train_images
     loops = {(name, kind): Loop(kind, name, images) for name in CELLS for kind in LOOPS}
     flops = {name: loops[name, "textbook"].step_flops() for name in CELLS}
     times = {key: [] for key in loops}
     peaks = []
     for turn in tqdm(range(repeats + 1), desc="turns", disable=None):
+        torch.set_num_threads(1)
         peak = matrix_product()
         for key, loop in loops.items():
             taken = seconds(loop.run)
@@ -162,23 +175,24 @@ def main(
         peaks += [peak] if turn else []
 
     rows = {}
-    for name, (_, count) in tqdm(CELLS.items(), desc="memory", disable=None):
+    for name, (_, count) in tqdm(CELLS.items(), desc="memory, side by side", disable=None):
         rate = {kind: median(count / taken for taken in times[name, kind]) for kind in LOOPS}
         batch = loops[name, "ours"].config.batch_size
         arithmetic = flops[name] / batch / median(peaks)  # seconds an image
-        rows[name] = {f"images_per_second_{kind}": rate[kind] for kind in LOOPS}
+        rows[name] = {f"images_per_second, {kind}": rate[kind] for kind in LOOPS}
         for kind in ("float32", "ours"):
             pairs = zip(times[name, "textbook"], times[name, kind], strict=True)
             rows[name][f"ratio_{kind}"] = median(textbook / own for textbook, own in pairs)
             rows[name][f"arithmetic_share_{kind}"] = arithmetic * rate[kind]
         for kind in ("textbook", "ours"):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                rows[name][f"peak_megabytes_{kind}"] = pool.submit(peak_memory, kind, name, images[:12_800]).result()
+                peak = pool.submit(peak_memory, kind, name, images[:12_800].clone())
+                rows[name][f"peak_megabytes_{kind}"] = peak.result()
 
-    beside_ratios = {}
-    for name in tqdm(("tuned linear", "tuned conv"), desc="side by side", disable=None):
-        pairs = [[side_by_side(name, images[:12_800], processes) for processes in (1, 2)] for _ in range(repeats)]
-        beside_ratios[name] = median(2 * alone / both for alone, both in pairs)
+        rows[name]["two_side_by_side"] = two_side_by_side(name, images, repeats)
+        turns = zip(times[name, "textbook, two threads"], times[name, "ours"], strict=True)
+        ratio = median(textbook / own for textbook, own in turns)
+        rows[name]["ratio_two_cells"] = ratio * rows[name]["two_side_by_side"]
 
     result = {
         "machine": {
@@ -192,11 +206,9 @@ def main(
             "repeats": repeats,
         },
         "models": rows,
-        "two_side_by_side": beside_ratios,
     }
     write(out, (json.dumps(result, indent=2) + "\n").encode())
     print(pd.DataFrame(rows).map("{:,.2f}".format).to_string())
-    print(pd.Series(beside_ratios, name="two side by side").round(2).to_string())
     print(out)
 
 

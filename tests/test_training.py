@@ -126,12 +126,20 @@ def test_the_textbook_model_reaches_its_known_likelihood_in_little_memory(tmp_pa
         "import resource, sys; from vaelib.cli import main; code = main(sys.argv[1:]);"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
     )
-    arguments = ["train", "--latent-dim=20", "--epochs=10", f"--runs-root={tmp_path}"]
+    arguments = ["train", "--preset=textbook", "--latent-dim=20", "--epochs=10", f"--runs-root={tmp_path}"]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     run, kilobytes = done.stdout.splitlines()[-2:]
     assert Run.load(run).final()["negative_elbo_nats"] < 107
     if sys.platform == "linux":
         assert int(kilobytes) < 1.5e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("VAELIB_DATA" not in os.environ, reason="$VAELIB_DATA names no folder with MNIST")
+@pytest.mark.parametrize(("arch", "below"), [("linear", 98.5), ("conv", 95)])
+def test_a_tuned_model_reaches_its_likelihood(arch, below, tmp_path):
+    run = train(TrainingConfig(arch=arch, latent_dim=10, runs_root=str(tmp_path)))
+    assert run.final()["negative_elbo_nats"] < below
 
 
 def test_a_finished_run_is_not_trained_again(run, monkeypatch):

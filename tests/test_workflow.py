@@ -98,7 +98,7 @@ def test_the_contents_name_the_editions_own_cells_in_its_order(tmp_path):
 def project(tmp_path_factory):
     """A copy of the project, to be edited, with a tiny edition."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("vaelib", "workflow", "notebooks", "profiles"):
+    for name in ("vaelib", "workflow", "notebooks", "profiles", "bench"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("pages", "_build"))
     for name in ("Snakefile", "_config.yml"):

@@ -100,7 +100,8 @@ def applies(cell: NotebookNode, settings: dict) -> bool:
 
 def settings_table(settings: dict) -> str:
     """The settings as a table of three pairs a row."""
-    pairs = [f"`{key}` | {value}" for key, value in settings.items() if key not in WHERE and value not in ("", [], None)]
+    named = {key: value for key, value in settings.items() if key not in WHERE and value not in ("", [], None)}
+    pairs = [f"`{key}` | {value}" for key, value in named.items()]
     pairs += [" | "] * (-len(pairs) % 3)
     rows = [f"| {' | '.join(pairs[index : index + 3])} |" for index in range(0, len(pairs), 3)]
     note = "The settings of this run; a width that is not named does not exist."
