@@ -33,6 +33,9 @@ for key in ("archs", "latent_dims", "seeds"):
 ABLATION_KEYS = {"settings", "latent_dims", "seeds", "changes"}
 if not isinstance(config["ablation"], dict) or set(config["ablation"]) != ABLATION_KEYS:
     raise WorkflowError(f"ablation: accepted are the keys {', '.join(sorted(ABLATION_KEYS))}, as in editions/quick.yaml")
+for key, kind in (("settings", dict), ("latent_dims", list), ("seeds", list), ("changes", dict)):
+    if not isinstance(config["ablation"][key], kind):
+        raise WorkflowError(f"ablation: {key} {config['ablation'][key]!r}: accepted is what editions/quick.yaml has there")
 if len(config["ablation"]["seeds"]) < 2:
     raise WorkflowError(f"ablation: seeds {config['ablation']['seeds']}: an interval needs two at least")
 if not isinstance(config["settings"], dict):
@@ -56,6 +59,7 @@ def cell(arch, latent_dim, seed, changed={}):
 
 
 GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
+ALWAYS = {"tuned": {}, "the textbook cell": {"preset": "textbook"}}
 # the ablation: each change of a tuned cell, measured on training images that were held out
 ABLATION = {
     arch: {
@@ -64,12 +68,14 @@ ABLATION = {
             for latent_dim in config["ablation"]["latent_dims"]
             for seed in config["ablation"]["seeds"]
         ]
-        for change, settings in {"tuned": {}, **changes}.items()
+        for change, settings in {**changes, **ALWAYS}.items()
     }
     for arch, changes in config["ablation"]["changes"].items()
 }
 CONFIGS = {c.run_name: c for c in GRID}
 ABLATED = {c.run_name: c for changes in ABLATION.values() for configs in changes.values() for c in configs}
+if set(ABLATED) & set(CONFIGS):
+    raise WorkflowError(f"ablation: settings {config['ablation']['settings']} make a cell of the grid: hold some images out")
 # a page for each cell's first seed; the other seeds are in the tables
 PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
 SPEED = "bench/results.json"

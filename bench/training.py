@@ -39,7 +39,7 @@ CELLS = {
     "tuned linear": (dict(arch="linear", latent_dim=20), 12_800),
     "tuned conv": (dict(arch="conv", latent_dim=20), 5_120),
 }
-LOOPS = ("textbook", "textbook, two threads", "float32", "ours")
+LOOPS = ("textbook", "float32", "ours")
 
 
 def textbook_model(config: TrainingConfig) -> models.VAE:
@@ -73,8 +73,8 @@ class Loop:
     def __init__(self, kind: str, name: str, images: torch.Tensor):
         settings, count = CELLS[name]
         precision = "auto" if kind == "ours" else "float32"
-        self.textbook, self.images = kind.startswith("textbook"), images[:count]
-        self.threads = 2 if kind.endswith("two threads") else 1
+        torch.set_num_threads(1)
+        self.textbook, self.images = kind == "textbook", images[:count]
         self.config = TrainingConfig(**settings, schedule="constant", precision=precision)
         self.model = textbook_model(self.config) if self.textbook else models.build(self.config)
         self.optimizer = new_optimizer(self.model, self.config, CPU)
@@ -83,7 +83,6 @@ class Loop:
             self.loader = DataLoader(textbook_set(self.images), self.config.batch_size, shuffle=True)
 
     def run(self):
-        torch.set_num_threads(self.threads)
         if not self.textbook:
             for _ in train_epoch(self.model, self.optimizer, self.images, self.config, epoch=1):
                 pass
@@ -166,7 +165,6 @@ def main(
     times = {key: [] for key in loops}
     peaks = []
     for turn in tqdm(range(repeats + 1), desc="turns", disable=None):
-        torch.set_num_threads(1)
         peak = matrix_product()
         for key, loop in loops.items():
             taken = seconds(loop.run)
@@ -190,9 +188,6 @@ def main(
                 rows[name][f"peak_megabytes_{kind}"] = peak.result()
 
         rows[name]["two_side_by_side"] = two_side_by_side(name, images, repeats)
-        turns = zip(times[name, "textbook, two threads"], times[name, "ours"], strict=True)
-        ratio = median(textbook / own for textbook, own in turns)
-        rows[name]["ratio_two_cells"] = ratio * rows[name]["two_side_by_side"]
 
     result = {
         "machine": {

@@ -74,6 +74,10 @@ def test_a_matched_model_keeps_the_settings_asked_for():
     assert (config.preset, config.seed, len(config.encoder_widths)) == ("textbook", 3, 1)
 
 
+def test_a_budget_near_the_widest_is_met():
+    assert models.match_parameters("linear", 2, 40_000_000).encoder_widths[0] > 4096
+
+
 @pytest.mark.parametrize("budget", [10, 10**12])
 def test_a_budget_out_of_reach_is_refused(budget):
     with pytest.raises(InputError, match=f"budget {budget:,}"):

@@ -240,4 +240,4 @@ def test_the_schedule_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "set_rate", lambda optimizer, rate: (rates.append(rate), set_rate(optimizer, rate)))
     config = small_config(tmp_path, epochs=4, batch_size=500)
     train(config)
-    assert rates == [step.learning_rate(config, index / 12) for index in range(12)]
+    assert rates == [step.learning_rate(config, (index + 0.5) / 12) for index in range(12)]

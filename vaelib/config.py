@@ -21,13 +21,17 @@ NOISES = ("salt-pepper", "gaussian")
 
 # What a setting is when it is not given. "tuned" is what the ablation kept, "textbook" what a first
 # tutorial shows; convbn has one form only.
-_TEXTBOOK = dict(batch_size=128, lr=1e-3, schedule="constant", activation="relu", norm="none", blocks=0)
-_TUNED = dict(batch_size=128, lr=4e-3, schedule="onecycle", activation="gelu", norm="layer", blocks=0)
+_TEXTBOOK = dict(
+    batch_size=128, lr=1e-3, schedule="constant", activation="relu", norm="none", blocks=0, output_bias="zero"
+)
+_TUNED = dict(
+    batch_size=128, lr=4e-3, schedule="onecycle", activation="gelu", norm="layer", blocks=0, output_bias="zero"
+)
 _CONVBN = _TEXTBOOK | dict(activation="leaky-relu", norm="batch", encoder_widths=(32, 64), hidden_widths=(256,))
 PRESETS = {
     "tuned": {
         "linear": _TUNED | dict(encoder_widths=(640, 256), hidden_widths=()),
-        "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1, lr=2.5e-3),
+        "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1, lr=2.5e-3, output_bias="mean"),
         "convbn": _CONVBN,
     },
     "textbook": {
@@ -81,7 +85,7 @@ class TrainingConfig:
     activation: str = setting(None, "between layers", choices=("relu", "gelu", "silu", "leaky-relu"))
     norm: str = setting(None, "before each activation", choices=("none", "layer", "batch"))
     output_bias: str = setting(
-        "zero", "where the pixels' logits start: 0, or at the mean pixel's", choices=("zero", "mean")
+        None, "where the pixels' logits start: 0, or at the mean pixel's", choices=("zero", "mean")
     )
     average: float = setting(
         0.0, "decay of a running mean of the weights, kept in their place; 0: none", low=0, high=0.99999

@@ -150,17 +150,15 @@ def match_parameters(arch: str, latent_dim: int, budget: int, **settings) -> Tra
         return counted(config), config
 
     low, high = 2.0**-12, 1.0
-    try:
-        while scaled(high)[0] < budget:
-            high *= 2
-        while high - low > 1e-6 * high:
-            middle = (low + high) / 2
-            low, high = (middle, high) if scaled(middle)[0] < budget else (low, middle)
-        candidates = [scaled(low), scaled(high)]
-    except InputError as error:
-        raise InputError(f"budget {budget:,}: too large for the widest {arch} ({error})") from error
+    widest = 8192 / max(max(getattr(base, name), default=1) for name in names)
+    while scaled(high)[0] < budget and high < widest:
+        high = min(2 * high, widest)
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if scaled(middle)[0] < budget else (low, middle)
+    candidates = [scaled(low), scaled(high)]
     found, config = candidates[0]
-    while found < budget and config.hidden_widths:  # finer than a whole channel more
+    while found < budget < candidates[1][0] and config.hidden_widths:  # finer than a whole channel more
         first, *rest = config.hidden_widths
         config = dataclasses.replace(config, hidden_widths=(first + 1, *rest))
         found = counted(config)

@@ -92,7 +92,7 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
     """
     import seaborn as sns  # a second to import: only where it is used
 
-    test = histories[histories.split == "test"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
+    test = histories[histories.split != "train"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
     archs = [arch for arch in ARCH_COLOURS if arch in set(test.arch)]
     figure, axes = plt.subplots(
         1,
@@ -114,7 +114,7 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
         axis.get_legend().remove()
         axis.set(title=arch, xlabel="epoch")
         _epoch_axis(axis, test.epoch.max())
-    axes[0, 0].set_ylabel("test negative ELBO, nats per image")
+    axes[0, 0].set_ylabel(f"{test.split.iloc[0]} negative ELBO, nats per image")
     lines, names = axes[0, -1].get_legend_handles_labels()
     figure.legend(lines, [f"d = {name}" for name in names], loc="outside right center", frameon=False)
     return figure
@@ -165,7 +165,8 @@ def ablation(table: pd.DataFrame) -> Figure:
         axis.hlines(places, rows.low, rows.high, color=ARCH_COLOURS[arch], lw=2, alpha=0.5)
         axis.plot(rows.cost_nats, places, "o", color=ARCH_COLOURS[arch], ms=5)
         axis.set_xscale("symlog", linthresh=1)
-        ticks = [-10, -1, 0, 1, 10]
+        axis.set_xlim(1.3 * min(table.low.min(), -1), 1.3 * max(table.high.max(), 10))
+        ticks = [tick for tick in (-10, -1, 0, 1, 10) if tick > axis.get_xlim()[0]]
         axis.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
         axis.set_yticks(places, rows.change if column == 0 else [])
         axis.set_ylim(places[-1] - 0.6, 0.6)

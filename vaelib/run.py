@@ -64,11 +64,14 @@ class Run:
     def find(cls, config: TrainingConfig) -> Self | None:
         """The run in the config's directory, or None where there is none yet.
 
-        InputError when the directory holds another config or anything that is no run.
+        None too for an unfinished run of other code. InputError when the directory holds another config or
+        anything that is no run.
         """
         path = config.run_path
         if not path.exists() or all(file.name.startswith(".") for file in path.iterdir()):
             return None
+        if not (path / "model.safetensors").is_file() and begun_by(path) not in ("", code_sha256()):
+            return None  # to be begun again: other code may have had other settings
         run = cls.load(path)
         asked, held = config.settings(), run.config.settings()
         differing = [f"{key} {held[key]!r} there, {asked[key]!r} asked" for key in asked if held[key] != asked[key]]
@@ -163,6 +166,14 @@ def provenance(config: TrainingConfig, data_sha256: str, device: torch.device, p
         "vaelib": __version__,
         "commit": commit(),
     }
+
+
+def begun_by(path: Path) -> str:
+    """The code_sha256 that a run's directory names; empty where it names none."""
+    try:
+        return str(json.loads((path / "config.json").read_text())["provenance"]["code_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def code_sha256() -> str:

@@ -40,9 +40,12 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 def new_optimizer(model: VAE, config: TrainingConfig, device: torch.device) -> torch.optim.Adam:
     """Adam (Kingma & Ba 2015) in one kernel for all weights; on CUDA with its rate on the device."""
-    captured = device.type == "cuda"
-    lr = torch.tensor(config.lr, device=device) if captured else config.lr
-    return torch.optim.Adam(model.parameters(), lr=lr, fused=device.type != "mps", capturable=captured)
+    replayed = can_be_replayed(config, device)
+    lr = torch.tensor(config.lr, device=device) if replayed else config.lr
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=device.type != "mps", capturable=replayed)
+    # the runs before a recording and the last, smaller batch are meant to be as they are: no warning
+    optimizer._warned_capturable_if_run_uncaptured = True
+    return optimizer
 
 
 def learning_rate(config: TrainingConfig, progress: float) -> float:
@@ -76,7 +79,7 @@ def train_epoch(
     order = torch.randperm(len(images), generator=generator, device=device)
     batches = order.split(config.batch_size)
     for index, batch in enumerate(batches):
-        set_rate(optimizer, learning_rate(config, (epoch - 1 + index / len(batches)) / config.epochs))
+        set_rate(optimizer, learning_rate(config, (epoch - 1 + (index + 0.5) / len(batches)) / config.epochs))
         eps = torch.randn(len(batch), config.latent_dim, generator=generator, device=device)
         if replayed and len(batch) == config.batch_size:
             if "step" not in replays:

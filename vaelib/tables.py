@@ -31,6 +31,9 @@ def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
         found = sorted({str(run.config.settings()[key]) for run in runs})
         if len(found) > 1:
             raise InputError(f"runs with {key} {' and '.join(found)} do not compare: give runs that share it")
+    precisions = sorted({run.provenance["precision"] for run in runs})
+    if len(precisions) > 1:
+        raise InputError(f"runs made in {' and '.join(precisions)} do not compare: give them one --precision")
     first = {}
     for run in runs:
         settings = run.config.settings()
@@ -42,7 +45,10 @@ def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
 
 
 def summary(runs: list[Run]) -> pd.DataFrame:
-    """A row for each run: cell, arch, latent_dim, seed, epochs, parameters, final test nats, train_seconds."""
+    """A row for each run: cell, arch, latent_dim, seed, epochs, parameters, final nats, train_seconds.
+
+    The nats are those of Run.final: of the test images, or of those that the run held out.
+    """
     return pd.DataFrame(
         {
             "cell": run.config.cell_id,
@@ -88,8 +94,11 @@ def ablation(lines: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
     for arch, changes in lines.items():
         results = {}
         for change, paths in changes.items():
-            table = summary([Run.load(path) for path in paths])
+            # each line on its own has to be a table; all of them share what no change names
+            table = summary(find(paths, "", ""))
             results[change] = table.set_index(["latent_dim", "seed"]).sort_index()
+        if "tuned" not in results:
+            raise InputError(f"{arch}: there is no line named 'tuned' to hold {', '.join(map(repr, results))} against")
         tuned = results.pop("tuned")
         for change, table in results.items():
             if not table.index.equals(tuned.index):

@@ -42,6 +42,11 @@ def train(config: TrainingConfig) -> Run:
     made_of = provenance(config, images.checksum, device, pick_precision(config.precision, device))
     if config.held_out:
         images = data.hold_out(images, config.held_out)
+    if config.norm == "batch" and 1 in (config.batch_size, len(images.train_images) % config.batch_size):
+        raise InputError(
+            f"batch_size {config.batch_size}: batch norm cannot learn from a batch of one image, and the last of "
+            f"{len(images.train_images):,} would be one"
+        )
     if run is None or any(run.provenance[key] != made_of[key] for key in DECIDES):
         run = Run.create(config, made_of)
     threads = torch.get_num_threads()
