@@ -35,7 +35,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path, capsys):
     file.write_text(f'dataset = "digits"\nepochs = 1\nencoder_widths = [8]\nlatent_dim = 7\nruns_root = "{tmp_path}"\n')
     assert main(["train", f"--config={file}", "--latent-dim=3"]) == 0
     config = Run.load(lines(capsys)[0][-1]).config
-    assert (config.dataset, config.latent_dim, config.lr) == ("digits", 3, 1e-3)
+    assert (config.dataset, config.latent_dim, config.lr) == ("digits", 3, 4e-3)
 
 
 def test_help_teaches_every_setting(capsys):
@@ -124,8 +124,11 @@ def test_generated_files_hold_one_image_each(kind, run, tmp_path):
     files = sorted(out.iterdir())
     assert [file.name for file in files] == [f"{index:02d}.{kind}" for index in range(12)]
     expected = latent.sample_prior(run.model(), 2, 12, seed=0).numpy() * 255
-    error = np.abs(np.asarray(Image.open(files[7]), float) - expected[7])
-    assert error.max() <= 0.5 if kind == "png" else error.mean() < 6
+    written = np.asarray(Image.open(files[7]), float)
+    if kind == "png":
+        assert np.abs(written - expected[7]).max() <= 0.5
+    else:
+        assert np.corrcoef(written.flatten(), expected[7].flatten())[0, 1] > 0.95
 
 
 def test_a_grid_is_one_picture_with_room_for_all(run, tmp_path):

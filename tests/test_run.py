@@ -96,6 +96,18 @@ def test_an_unfinished_run_of_other_code_or_images_begins_again(key, run, finish
     assert len(list(run.path.glob("events.out.tfevents*"))) == 1
 
 
+def test_an_unfinished_run_of_a_preset_since_changed_begins_again(run, finished_run):
+    """Its name does not hold what a preset said then."""
+    file = run.path / "config.json"
+    (run.path / "model.safetensors").unlink()
+    file.write_text(file.read_text().replace('"lr": 0.004', '"lr": 0.5'))
+    with pytest.raises(InputError, match="another config"):
+        train(finished_run.config.__class__.from_mapping(run.config.settings() | {"runs_root": run.config.runs_root}))
+    file.write_text(file.read_text().replace(run.provenance["code_sha256"], "of other code"))
+    again = train(run.config)
+    assert again.final() == finished_run.final()
+
+
 @pytest.mark.parametrize(
     ("name", "read"), [("history.csv", Run.history), ("snapshots.npz", Run.snapshots), ("model.safetensors", Run.model)]
 )

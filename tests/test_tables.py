@@ -77,6 +77,19 @@ def test_runs_of_two_widths_are_not_averaged_as_seeds(runs_root, tmp_path):
         find([str(first.path), str(other.path)], "", "")
 
 
+def test_runs_of_two_precisions_do_not_compare(runs_root, tmp_path):
+    first = find([], str(runs_root), "digits")[0]
+    other = tmp_path / "digits" / "linear-d2-s1"
+    other.mkdir(parents=True)
+    for file in first.path.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    config = other / "config.json"
+    there = first.provenance["precision"]
+    config.write_text(config.read_text().replace(f'"precision": "{there}"', '"precision": "float16"'))
+    with pytest.raises(InputError, match=r"runs made in \w+ and \w+ do not compare"):
+        find([str(first.path), str(other)], "", "")
+
+
 def test_versions_name_what_made_the_runs(runs_root):
     import torch
 
@@ -114,6 +127,11 @@ def test_an_ablation_pairs_seeds_and_gives_students_interval(lines):
         assert (row.low, row.high) == pytest.approx((cost.mean() - half, cost.mean() + half), rel=1e-5)
     shown = verdict(table)
     assert shown.loc[("linear", "ReLU"), "d = 2"].startswith(f"{np.mean(costs[:3]):+.2f} (")
+
+
+def test_an_ablation_without_its_tuned_line_is_refused(lines):
+    with pytest.raises(InputError, match="no line named 'tuned' to hold 'ReLU' against"):
+        ablation({"linear": {"ReLU": lines["linear"]["ReLU"]}})
 
 
 def test_an_ablation_of_other_seeds_is_refused(lines):

@@ -240,4 +240,13 @@ def test_the_schedule_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "set_rate", lambda optimizer, rate: (rates.append(rate), set_rate(optimizer, rate)))
     config = small_config(tmp_path, epochs=4, batch_size=500)
     train(config)
-    assert rates == [step.learning_rate(config, (index + 0.5) / 12) for index in range(12)]
+    assert rates == pytest.approx([step.learning_rate(config, (index + 0.5) / 12) for index in range(12)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_batch_of_one_image_is_refused_for_batch_norm(batch_size, tmp_path):
+    """4 leaves one of the 1,437 digits for the last batch."""
+    config = small_config(tmp_path, norm="batch", batch_size=batch_size)
+    with pytest.raises(InputError, match=f"batch_size {batch_size}: batch norm cannot learn from a batch of one"):
+        train(config)
+    assert not config.run_path.exists()
