@@ -59,6 +59,8 @@ def cell(arch, latent_dim, seed, changed={}):
 
 
 GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
+if any(name in changes for changes in config["ablation"]["changes"].values() for name in ("tuned", "the textbook cell")):
+    raise WorkflowError("ablation: the tuned and the textbook cell are lines of every ablation: name the changes only")
 ALWAYS = {"tuned": {}, "the textbook cell": {"preset": "textbook"}}
 # the ablation: each change of a tuned cell, measured on training images that were held out
 ABLATION = {
@@ -68,7 +70,7 @@ ABLATION = {
             for latent_dim in config["ablation"]["latent_dims"]
             for seed in config["ablation"]["seeds"]
         ]
-        for change, settings in {**changes, **ALWAYS}.items()
+        for change, settings in {**ALWAYS, **changes}.items()
     }
     for arch, changes in config["ablation"]["changes"].items()
 }
