@@ -11,7 +11,7 @@ from vaelib.config import ARCHS, PRESETS, TrainingConfig, parse_noise, read_toml
 OTHER = dict(
     dataset="kmnist", arch="conv", preset="textbook", latent_dim=3, epochs=2, batch_size=63, lr=0.01, held_out=5,
     schedule="constant", seed=1, k1=2.0, k2=4.0, encoder_widths=(8,), decoder_widths=(9,), hidden_widths=(7, 6),
-    blocks=2, activation="silu", norm="batch", output_bias="zero", average=0.9, noise="gaussian:0.3",
+    blocks=2, activation="silu", norm="batch", output_bias="zero", noise="gaussian:0.3",
     precision="bfloat16", device="cpu", threads=2,
 )  # fmt: skip
 

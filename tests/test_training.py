@@ -208,31 +208,6 @@ def test_held_out_images_are_measured_in_the_place_of_the_test_images(digits, tm
     assert run.final()["negative_elbo_nats"] == pytest.approx(recon + kl, rel=1e-6)
 
 
-@pytest.mark.parametrize("stop", [False, True])
-def test_averaged_weights_are_the_running_mean_also_after_a_stop(stop, tmp_path, monkeypatch):
-    """Against the definition: the first step's weights, then decay of what was and the rest of what is."""
-    decay, expected = 0.9, []
-    epoch = training.train_epoch
-
-    def watched(model, *arguments):
-        for index, seen in enumerate(epoch(model, *arguments)):
-            now = torch.cat([p.detach().flatten() for p in model.parameters()])
-            expected.append(now if not expected else decay * expected[-1] + (1 - decay) * now)
-            yield seen
-            if stop and arguments[3] == 2 and index == 3 and len(expected) < 100:
-                del expected[-4:]
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "train_epoch", watched)
-    config = small_config(tmp_path, average=decay, epochs=2, batch_size=128)
-    if stop:
-        monkeypatch.setattr(training, "train_epoch", watched)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
-        stop = False
-    torch.testing.assert_close(weights(train(config)), expected[-1], rtol=1e-4, atol=1e-6)
-
-
 def test_the_schedule_goes_on_where_it_was(tmp_path, monkeypatch):
     """Its rate is that of the step among all the steps, not of the steps since a start."""
     rates = []

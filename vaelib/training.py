@@ -11,7 +11,6 @@ import pandas as pd
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from vaelib import InputError, data, latent, models, objective
@@ -68,11 +67,8 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
     }
     model = models.build(config, float(images.train_images.float().mean() / 255)).to(device)
     optimizer = new_optimizer(model, config, device)
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
-    kept = averaged.module if config.average else model
-    learners = dict(model=model, optimizer=optimizer) | (dict(averaged=averaged) if config.average else {})
     replays = {}
-    epoch, history, snapshots = _resume(run, learners, device)
+    epoch, history, snapshots = _resume(run, model, optimizer)
 
     bar = tqdm(total=config.epochs * len(train_x), initial=epoch * len(train_x), unit=" images", disable=None)
     bar.set_description(config.cell_id)
@@ -81,13 +77,11 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
             epoch += 1
             started = time.perf_counter()
             for seen in train_epoch(model, optimizer, train_x, config, epoch, replays):
-                if config.average:
-                    averaged.update_parameters(model)
                 bar.update(seen)
             trained = time.perf_counter()
             rows = []
             for split, x in (("train", train_x), (config.measured, test_x)):
-                recon, kl = evaluate(kept, x[:EVALUATED], config.latent_dim, seeded(config.seed, 0, device))
+                recon, kl = evaluate(model, x[:EVALUATED], config.latent_dim, seeded(config.seed, 0, device))
                 loss = config.k1 * recon + config.k2 * kl
                 rows.append(dict(epoch=epoch, split=split, recon=recon, kl=kl, loss=loss))
                 for term in ("recon", "kl", "loss"):
@@ -99,10 +93,10 @@ def _train(run: Run, images: data.ImageData, device: torch.device):
                     f"lower lr {config.lr:g}, or the weights k1 {config.k1:g} and k2 {config.k2:g}"
                 )
             history += rows
-            snapshots.append(_snapshot(kept, shown, test_x[:EMBEDDED]))
+            snapshots.append(_snapshot(model, shown, test_x[:EMBEDDED]))
             bar.set_postfix_str(f"{config.measured} {rows[1]['recon'] + rows[1]['kl']:.1f} nats")
-            _save(run, learners, epoch, history, snapshots)
-    _finish(run, kept, history, snapshots, shown, images.test_labels[:EMBEDDED])
+            _save(run, model, optimizer, epoch, history, snapshots)
+    _finish(run, model, history, snapshots, shown, images.test_labels[:EMBEDDED])
 
 
 @torch.inference_mode()
@@ -135,24 +129,24 @@ def _tensorboard(run: Run, epoch: int):
     return SummaryWriter(str(run.path), purge_step=epoch + 1)
 
 
-def _resume(run: Run, learners: dict, device: torch.device) -> tuple[int, list[dict], list[dict]]:
+def _resume(run: Run, model: VAE, optimizer) -> tuple[int, list[dict], list[dict]]:
     """The epoch reached, its history and snapshots, with model and optimizer as they then were."""
     file = run.path / "resume.pt"
     if not file.exists():
         return 0, [], []
     try:
-        state = torch.load(file, weights_only=True, map_location=device)
-        for name, learner in learners.items():
-            learner.load_state_dict(state[name])
+        state = torch.load(file, weights_only=True, map_location=next(model.parameters()).device)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
         snapshots = [{key: value.numpy(force=True) for key, value in shot.items()} for shot in state["snapshots"]]
         return state["epoch"], state["history"], snapshots
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise InputError(f"{file} is damaged: remove it to train this run from the start") from error
 
 
-def _save(run: Run, learners: dict, epoch: int, history: list[dict], snapshots: list[dict]):
+def _save(run: Run, model: VAE, optimizer, epoch: int, history: list[dict], snapshots: list[dict]):
     shots = [{key: torch.from_numpy(value) for key, value in shot.items()} for shot in snapshots]
-    state = {name: learner.state_dict() for name, learner in learners.items()}
+    state = dict(model=model.state_dict(), optimizer=optimizer.state_dict())
     write(run.path / "history.csv", pd.DataFrame(history)[HISTORY].to_csv(index=False).encode())
     write(run.path / "resume.pt", torch_bytes(state | dict(epoch=epoch, history=history, snapshots=shots)))
 

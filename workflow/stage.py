@@ -104,7 +104,7 @@ def settings_table(settings: dict) -> str:
     pairs = [f"`{key}` | {value}" for key, value in named.items()]
     pairs += [" | "] * (-len(pairs) % 3)
     rows = [f"| {' | '.join(pairs[index : index + 3])} |" for index in range(0, len(pairs), 3)]
-    note = "The settings of this run; a width that is not named does not exist."
+    note = "The settings of this run; one that is not named is empty."
     return "\n".join([note, "", "| setting | value " * 3 + "|", "| --- | --- " * 3 + "|", *rows])
 
 
