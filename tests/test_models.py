@@ -18,8 +18,8 @@ def dense(sizes):
 @pytest.mark.parametrize("d", [2, 10, 50])
 def test_linear_parameters_follow_the_formula(d):
     model = built("linear", d, encoder_widths=(512, 256), decoder_widths=(128,), blocks=2, norm="layer")
-    norms = 2 * (512 + 256 + 128) + 2 * 2 * (256 + 128)  # two for each width, the same again for each residual layer
-    residual = 2 * (dense([256, 256]) + dense([128, 128]))
+    norms = 2 * (512 + 256 + 128) + 2 * 2 * 128  # two for each width, the same again for each residual layer
+    residual = 2 * dense([128, 128])
     expected = dense([784, 512, 256, 2 * d]) + dense([d, 128, 784]) + norms + residual
     assert models.count_parameters(model) == expected
 
@@ -42,9 +42,22 @@ def test_conv_of_patches_parameters_follow_the_formula(d):
     c, features = 24, 24 * 7 * 7
     encoder = (16 * 9 + 1) * c + dense([features, 80, 40, 2 * d]) + 2 * (c + 80 + 40)
     decoder = dense([d, 40, 80, features]) + (9 * c + 1) * 16 + 2 * (c + 80 + 40)
-    residual = 2 * 3 * ((9 * c + 1) * c + 2 * c)
+    residual = 3 * ((9 * c + 1) * c + 2 * c)
     model = built("conv", d, encoder_widths=[c], hidden_widths=[80, 40], blocks=3, norm="layer")
     assert models.count_parameters(model) == encoder + decoder + residual
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_residual_layers_begin_as_the_identity(arch):
+    """With residual layers a decoder starts as without: the same function, if the other weights are the same."""
+    plain, deep = built(arch, 3, blocks=0).eval(), built(arch, 3, blocks=2).eval()
+    kept = [layer for layer in deep.decoder if not isinstance(layer, layers.Residual)]
+    assert len(kept) == len(deep.decoder) - 2
+    for layer, twin in zip(kept, plain.decoder, strict=True):
+        layer.load_state_dict(twin.state_dict())
+    z = torch.randn(4, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(deep.decode(z), plain.decode(z))
 
 
 def test_convbn_parameters_follow_the_formula():

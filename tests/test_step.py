@@ -68,22 +68,23 @@ def test_one_step_is_adam_on_the_loss(digits):
     torch.testing.assert_close(weights(ours), weights(theirs), rtol=1e-4, atol=1e-6)
 
 
-def test_the_one_cycle_schedule_is_torchs():
+@pytest.mark.parametrize("rise", [0.1, 0.3])
+def test_the_one_cycle_schedule_is_torchs(rise):
     steps = 200
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.5, total_steps=steps + 1, pct_start=step.WARM_UP, div_factor=1e12, final_div_factor=1e-6,
+        optimizer, max_lr=0.5, total_steps=steps + 1, pct_start=rise, div_factor=1e12, final_div_factor=1e-6,
         cycle_momentum=False,
     )  # fmt: skip
-    config = TrainingConfig(lr=0.5)
+    config = TrainingConfig(lr=0.5, schedule=f"onecycle:{rise}")
     for index in range(steps):
         ours = step.learning_rate(config, index / steps)
-        if index >= step.WARM_UP * steps:  # torch's rise is half a cosine too
+        if index >= rise * steps:  # torch's rise is half a cosine too
             assert ours == pytest.approx(theirs.get_last_lr()[0], abs=0.5 / steps)
         optimizer.step()
         theirs.step()
-    assert step.learning_rate(config, 0.05) == 0.25
-    assert step.learning_rate(config, step.WARM_UP) == 0.5
+    assert step.learning_rate(config, rise / 2) == 0.25
+    assert step.learning_rate(config, rise) == 0.5
     assert step.learning_rate(config, 1.0) == 0
 
 

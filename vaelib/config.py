@@ -25,13 +25,13 @@ _TEXTBOOK = dict(
     batch_size=128, lr=1e-3, schedule="constant", activation="relu", norm="none", blocks=0, output_bias="zero"
 )
 _TUNED = dict(
-    batch_size=128, lr=4e-3, schedule="onecycle", activation="gelu", norm="layer", blocks=0, output_bias="zero"
+    batch_size=128, lr=4e-3, schedule="onecycle:0.3", activation="gelu", norm="layer", blocks=1, output_bias="zero"
 )
 _CONVBN = _TEXTBOOK | dict(activation="leaky-relu", norm="batch", encoder_widths=(32, 64), hidden_widths=(256,))
 PRESETS = {
     "tuned": {
-        "linear": _TUNED | dict(encoder_widths=(640, 256), hidden_widths=()),
-        "conv": _TUNED | dict(encoder_widths=(32,), hidden_widths=(256, 256), blocks=1, lr=2.5e-3, output_bias="mean"),
+        "linear": _TUNED | dict(encoder_widths=(600, 256), hidden_widths=()),
+        "conv": _TUNED | dict(encoder_widths=(48,), hidden_widths=(256, 256), lr=3e-3, output_bias="mean"),
         "convbn": _CONVBN,
     },
     "textbook": {
@@ -65,7 +65,7 @@ class TrainingConfig:
     epochs: int = setting(15, "passes over the training images", low=1, high=100_000)
     batch_size: int = setting(None, "images per step", low=1, high=60_000)
     lr: float = setting(None, "Adam's learning rate, of a schedule its peak", low=1e-8, high=10)
-    schedule: str = setting(None, "of the learning rate over the steps", choices=("constant", "onecycle"))
+    schedule: str = setting(None, "of the learning rate: constant, or onecycle:SHARE, the share of steps it rises in")
     held_out: int = setting(
         0, "training images kept out, to be measured in the place of the test images", low=0, high=59_999
     )
@@ -81,7 +81,7 @@ class TrainingConfig:
     hidden_widths: tuple[int, ...] = setting(
         None, "fully connected units between channels and z, mirrored in the decoder (conv)", low=1, high=8192
     )
-    blocks: int = setting(None, "residual layers at the innermost width, either side", low=0, high=16)
+    blocks: int = setting(None, "residual layers of the decoder, at its innermost width", low=0, high=16)
     activation: str = setting(None, "between layers", choices=("relu", "gelu", "silu", "leaky-relu"))
     norm: str = setting(None, "before each activation", choices=("none", "layer", "batch"))
     output_bias: str = setting(
@@ -108,6 +108,7 @@ class TrainingConfig:
         for name, value in self.defaults().items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        warm_up(self.schedule)
         if self.noise:
             kind, level = parse_noise(self.noise)
             object.__setattr__(self, "noise", f"{kind}:{level!r}")
@@ -221,6 +222,22 @@ def parse_noise(noise: str) -> tuple[str, float]:
             f"noise {noise!r}: accepted are salt-pepper:P and gaussian:SD, with a number above 0 and up to 1"
         )
     return kind, value
+
+
+def warm_up(schedule: str) -> float | None:
+    """The share of the steps in which the rate rises: ``onecycle:0.3`` is 0.3, ``constant`` None."""
+    kind, _, share = schedule.partition(":")
+    try:
+        value = float(share or "nan")
+    except ValueError:
+        value = math.nan
+    if schedule == "constant":
+        return None
+    if kind != "onecycle" or not 0 < value < 1:
+        raise InputError(
+            f"schedule {schedule!r}: accepted are constant and onecycle:SHARE, with a number between 0 and 1"
+        )
+    return value
 
 
 def as_text(value, separator=",") -> str:

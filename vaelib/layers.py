@@ -39,8 +39,16 @@ class Residual(nn.Sequential):
 
 
 def residual_layers(config: TrainingConfig, width: int, dims: int = 0) -> list[nn.Module]:
+    """config.blocks residual layers, each the identity to begin with.
+
+    A model that is deep from the start says less in each latent dimension, and gives some up before it has learnt.
+    """
+
     def layer():
-        return nn.Conv2d(width, width, 3, padding=1) if dims else nn.Linear(width, width)
+        made = nn.Conv2d(width, width, 3, padding=1) if dims else nn.Linear(width, width)
+        nn.init.zeros_(made.weight)
+        nn.init.zeros_(made.bias)
+        return made
 
     return [Residual(*between(config, width, dims), layer()) for _ in range(config.blocks)]
 

@@ -61,12 +61,7 @@ def build(config: TrainingConfig, pixel_mean: float = 0.5) -> VAE:
 def linear(config: TrainingConfig) -> VAE:
     """Fully connected layers only."""
     pixels = SIDE * SIDE
-    encoder = dense(config, pixels, *config.encoder_widths)
-    encoder += residual_layers(config, config.encoder_widths[-1])
-    encoder += [
-        *between(config, config.encoder_widths[-1]),
-        nn.Linear(config.encoder_widths[-1], 2 * config.latent_dim),
-    ]
+    encoder = dense(config, pixels, *config.encoder_widths, 2 * config.latent_dim)
     inner, *outer = config.decoder_widths
     decoder = [nn.Linear(config.latent_dim, inner), *residual_layers(config, inner), *between(config, inner)]
     decoder += dense(config, inner, *outer, pixels)
@@ -85,7 +80,7 @@ def conv(config: TrainingConfig) -> VAE:
     else:
         first, channels = config.encoder_widths
         down = [Halve(first), *between(config, first, dims=2), nn.Conv2d(first, channels, 4, stride=2, padding=1)]
-    down += [*residual_layers(config, channels, dims=2), *between(config, channels, dims=2), FromMap()]
+    down += [*between(config, channels, dims=2), FromMap()]
     hidden = dense(config, channels * 49, *config.hidden_widths, 2 * config.latent_dim)
     encoder = nn.Sequential(*down, *hidden)
 
@@ -106,7 +101,7 @@ def convbn(config: TrainingConfig) -> VAE:
     for before, after in pairwise((1, *config.encoder_widths)):
         down += [nn.Conv2d(before, after, 3, padding=1), *between(config, after, dims=2), nn.MaxPool2d(2)]
     channels, side = config.encoder_widths[-1], SIDE >> len(config.encoder_widths)
-    down += [*residual_layers(config, channels, dims=2), nn.Dropout(0.1), FromMap()]
+    down += [nn.Dropout(0.1), FromMap()]
     encoder = nn.Sequential(*down, *dense(config, channels * side**2, *config.hidden_widths, 2 * config.latent_dim))
 
     channels, side = config.decoder_widths[0], SIDE >> len(config.decoder_widths)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from vaelib import InputError, data, objective
-from vaelib.config import TrainingConfig
+from vaelib.config import TrainingConfig, warm_up
 from vaelib.models import VAE
 
-WARM_UP = 0.1  # share of the steps in which a one-cycle schedule rises
 Step = Callable[[Tensor, Tensor], None]
 
 
@@ -50,11 +49,12 @@ def new_optimizer(model: VAE, config: TrainingConfig, device: torch.device) -> t
 
 def learning_rate(config: TrainingConfig, progress: float) -> float:
     """The rate at a share of all steps, 0 to 1. onecycle: a straight rise, then half a cosine to 0 (Smith 2018)."""
-    if config.schedule == "constant":
+    rise = warm_up(config.schedule)
+    if rise is None:
         return config.lr
-    if progress < WARM_UP:
-        return config.lr * progress / WARM_UP
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+    if progress < rise:
+        return config.lr * progress / rise
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
 def train_epoch(
