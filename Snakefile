@@ -19,7 +19,7 @@ from snakemake.exceptions import WorkflowError
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
-KEYS = {"edition", "dataset", "archs", "latent_dims", "seeds", "settings", "ablation"}
+KEYS = {"edition", "dataset", "archs", "latent_dims", "seeds", "settings", "classifier", "ablation"}
 if set(config) != KEYS:
     raise WorkflowError(
         f"an edition has the keys {', '.join(sorted(KEYS))}, this one has {', '.join(sorted(config)) or 'none'}: "
@@ -38,6 +38,8 @@ for key, kind in (("settings", dict), ("latent_dims", list), ("seeds", list), ("
         raise WorkflowError(f"ablation: {key} {config['ablation'][key]!r}: accepted is what editions/quick.yaml has there")
 if len(config["ablation"]["seeds"]) < 2:
     raise WorkflowError(f"ablation: seeds {config['ablation']['seeds']}: an interval needs two at least")
+if not isinstance(config["classifier"], dict) or set(config["classifier"]) - {"epochs", "batch_size"}:
+    raise WorkflowError(f"classifier {config['classifier']!r}: accepted are epochs and batch_size, or {{}}")
 if not isinstance(config["settings"], dict):
     raise WorkflowError(f"settings {config['settings']!r}: accepted are pairs such as {{epochs: 15}}, or {{}}")
 twice = {"dataset", "arch", "latent_dim", "seed", "runs_root"} & set(config["settings"])
@@ -59,6 +61,8 @@ def cell(arch, latent_dim, seed, changed={}):
 
 
 GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
+if not {2, 3} <= set(config["latent_dims"]):
+    raise WorkflowError(f"latent_dims {config['latent_dims']}: the chapters on the latent space need 2 and 3 among them")
 if any(name in changes for changes in config["ablation"]["changes"].values() for name in ("tuned", "the textbook cell")):
     raise WorkflowError("ablation: the tuned and the textbook cell are lines of every ablation: name the changes only")
 ALWAYS = {"tuned": {}, "the textbook cell": {"preset": "textbook"}}
@@ -81,7 +85,13 @@ if set(ABLATED) & set(CONFIGS):
 # a page for each cell's first seed; the other seeds are in the tables
 PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
 SPEED = "bench/results.json" if Path("bench/results.json").exists() else ""
-STUDIES = ["grid", "ablation", "reproduce"]
+CLASSIFIER = f"{BUILD}/runs/{config['dataset']}/classifier-s0"
+# the chapters on the latent space; those that a classifier judges
+LATENT = ["embeddings", "evolution", "map", "interpolation", "classes", "confusion"]
+JUDGED = ["map", "interpolation", "classes", "confusion"]
+STUDIES = ["grid", *LATENT, "ablation", "reproduce"]
+# what chapters show, or give to take along, beside a page
+FILES = ["grid-reconstructions.png", "evolution-plane.gif", "interpolation-morph.gif"]
 CHAPTERS = [
     str(file.relative_to("book"))
     for file in sorted(Path("book").rglob("*"))
@@ -111,7 +121,11 @@ def study_parameters(study):
             for arch, changes in ABLATION.items()
         }
         return {"lines": lines}
-    own = {"data_root": GRID[0].data_root} if study == "grid" else {"edition": config["edition"], "speed": SPEED}
+    own = {"edition": config["edition"], "speed": SPEED} if study == "reproduce" else {}
+    if study not in ("evolution", "reproduce"):
+        own["data_root"] = GRID[0].data_root
+    if study in JUDGED:
+        own["classifier"] = CLASSIFIER
     return {"runs": [str(c.run_path) for c in GRID]} | own
 
 
@@ -135,6 +149,9 @@ rule site:
 
 DECIDE = ["__init__", "config", "data", "layers", "models", "objective", "run", "step", "training"]
 TRAINS = [f"vaelib/{name}.py" for name in DECIDE]
+
+
+DRAW_LATENT = [f"vaelib/{name}.py" for name in ("latent", "latent_plots", "embedding", "density", "paths", "films")]
 
 
 rule train:
@@ -170,6 +187,21 @@ rule ablate:
         "{PYTHON} -m vaelib.cli train {params.flags} > {log} 2>&1"
 
 
+rule classifier:
+    priority: 2
+    input:
+        "vaelib/classifier.py",
+    output:
+        f"{CLASSIFIER}/model.safetensors",
+    params:
+        flags=shlex.join(f"--{key.replace('_', '-')}={value}" for key, value in config["classifier"].items()),
+    log:
+        f"{BUILD}/logs/classifier-s0.log",
+    shell:
+        "rm -rf {CLASSIFIER} && {PYTHON} -m vaelib.cli classifier --dataset {config[dataset]} --runs-root {BUILD}/runs"
+        " {params.flags} > {log} 2>&1"
+
+
 rule page:
     input:
         lambda wildcards: finished([PAGES[wildcards.cell]]),
@@ -192,6 +224,8 @@ rule study:
     input:
         lambda wildcards: finished(studied(wildcards.study)),
         lambda wildcards: [SPEED] if SPEED and wildcards.study == "reproduce" else [],
+        lambda wildcards: [f"{CLASSIFIER}/model.safetensors"] if wildcards.study in JUDGED else [],
+        lambda wildcards: DRAW_LATENT if wildcards.study in LATENT else [],
         "vaelib/tables.py",
         "vaelib/plots.py",
         template="notebooks/{study}.ipynb",
@@ -213,7 +247,7 @@ rule stage:
         script="workflow/stage.py",
     output:
         expand(f"{BUILD}/book/pages/{{page}}.ipynb", page=STUDIES + list(PAGES)),
-        f"{BUILD}/book/pages/grid-reconstructions.png",
+        expand(f"{BUILD}/book/pages/{{file}}", file=FILES),
     log:
         f"{BUILD}/logs/stage.log",
     shell:

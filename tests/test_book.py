@@ -2,7 +2,9 @@
 
 import dataclasses
 import importlib.util
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,10 +13,17 @@ from importlib import resources
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 from myst_nb.core.config import NbParserConfig
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 spec = importlib.util.spec_from_file_location("stage", ROOT / "workflow" / "stage.py")
 stage = importlib.util.module_from_spec(spec)
@@ -22,7 +31,8 @@ spec.loader.exec_module(stage)
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-STUDIES = {"grid", "ablation", "reproduce"}
+LATENT = {"embeddings", "evolution", "map", "interpolation", "classes", "confusion"}
+STUDIES = {"grid", "ablation", "reproduce"} | LATENT
 PAGES = sorted((ROOT / "book" / "pages").glob("*.ipynb"))
 
 
@@ -166,3 +176,94 @@ def test_every_citation_is_in_the_bibliography():
     text = "".join(path.read_text() for path in (ROOT / "book").glob("*.md"))
     cited = {key for group in re.findall(r"\{cite:[pt]\}`([^`]+)`", text) for key in group.split(",")}
     assert cited <= keys
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; skipped where there is none, except in continuous integration."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)]
+    driver = shutil.which("chromedriver")
+    if not (found and driver):
+        assert not os.environ.get("CI"), "no chromium and chromedriver here: .ci/run installs both"
+        pytest.skip("no chromium and chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found[0]
+    # a container has neither a GPU nor user namespaces: WebGL in software, no sandbox
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"):
+        options.add_argument(flag)
+    options.add_argument("--window-size=1300,1000")
+    chromium = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chromium
+    chromium.quit()
+
+
+def picture(element):
+    with Image.open(io.BytesIO(element.screenshot_as_png)) as shot:
+        return np.asarray(shot.convert("RGB")).astype(int)
+
+
+def test_the_slider_moves_the_frame(browser, site):
+    browser.get((site / "pages" / "evolution.html").as_uri())
+    player = browser.find_element(By.CSS_SELECTOR, "figure.player")
+    slider = player.find_element(By.CSS_SELECTOR, "input[type=range]")
+
+    def shown():
+        (image,) = [image for image in player.find_elements(By.TAG_NAME, "img") if image.is_displayed()]
+        return image
+
+    last = shown()
+    assert last.get_attribute("title") == player.find_element(By.TAG_NAME, "output").text == "epoch 15"
+    final = picture(last)
+    slider.send_keys(Keys.HOME)
+    assert shown().get_attribute("title") == player.find_element(By.TAG_NAME, "output").text == "epoch 1"
+    assert np.abs(picture(shown()) - final).mean() > 1
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert shown().get_attribute("title") == "epoch 2"
+
+
+def test_the_button_plays_to_the_end(browser, site):
+    browser.get((site / "pages" / "evolution.html").as_uri())
+    player = browser.find_element(By.CSS_SELECTOR, "figure.player")
+    output = player.find_element(By.TAG_NAME, "output")
+    player.find_element(By.TAG_NAME, "button").click()
+    assert output.text == "epoch 1"
+    WebDriverWait(browser, 20).until(lambda _: output.text == "epoch 15")
+
+
+def test_the_cloud_draws_and_turns(browser, site):
+    browser.get((site / "pages" / "embeddings.html").as_uri())
+    plot = WebDriverWait(browser, 30).until(lambda b: b.find_element(By.CSS_SELECTOR, ".js-plotly-plot"))
+    WebDriverWait(browser, 30).until(lambda _: plot.find_elements(By.TAG_NAME, "canvas"))
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+
+    def colourful():
+        seen = picture(plot)
+        return (seen.max(2) - seen.min(2) > 60).mean()
+
+    WebDriverWait(browser, 30).until(lambda _: colourful() > 0.01)
+    assert len(plot.find_elements(By.CSS_SELECTOR, ".legendtext")) == 10
+    before = picture(plot)
+    ActionChains(browser).click_and_hold(plot).move_by_offset(120, 40).release().perform()
+    WebDriverWait(browser, 30).until(lambda _: np.abs(picture(plot) - before).mean() > 1)
+
+
+@pytest.mark.parametrize("page", ["embeddings", "evolution", "map", "interpolation", "classes", "confusion"])
+@pytest.mark.parametrize("width", [420, 1300])
+def test_no_page_is_wider_than_its_window(page, width, browser, site):
+    browser.set_window_size(width, 1000)
+    try:
+        browser.get((site / "pages" / f"{page}.html").as_uri())
+        wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert browser.execute_script(wide) <= 1
+    finally:
+        browser.set_window_size(1300, 1000)
+
+
+def test_files_to_take_along_are_there(site):
+    for page in ("evolution", "interpolation"):
+        html = (site / "pages" / f"{page}.html").read_text()
+        (link,) = re.findall(r'href="([^"]+\.gif)"', html)
+        file = (site / "pages" / link).resolve()
+        assert file.stat().st_size < 300_000
+        with Image.open(file) as film:
+            assert film.n_frames >= 15

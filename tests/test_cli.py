@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vaelib import latent
+from vaelib import data, density, latent
 from vaelib.cli import main
 from vaelib.config import TrainingConfig
 from vaelib.run import Run
@@ -167,3 +167,70 @@ def test_info_of_an_unfinished_run_says_so(run, capsys):
     (run.path / "model.safetensors").unlink()
     assert main(["info", str(run.path)]) == 0
     assert "not finished" in lines(capsys)[0][-1]
+
+
+def test_generated_digits_are_those_of_their_class(run, tmp_path, capsys):
+    out = tmp_path / "nines.npy"
+    assert main(["generate", str(run.path), "--digit=9", "--count=6", "--seed=3", f"--out={out}"]) == 0
+    expected = density.sample_classes(run.model(), data.load("digits"), [9], 6, seed=3)
+    np.testing.assert_array_equal(np.load(out), expected)
+    assert main(["generate", str(run.path), "--digit=9", "--covariance=diagonal", f"--out={tmp_path / 'd.npy'}"]) == 0
+
+
+def test_each_class_has_a_row_of_its_own(run, tmp_path):
+    out = tmp_path / "all.png"
+    assert main(["generate", str(run.path), "--per-class", "--count=4", "--format=grid", f"--out={out}"]) == 0
+    with Image.open(out) as picture:
+        assert picture.size == (4 * 30 - 2, 10 * 30 - 2)
+    arrays = tmp_path / "all.npy"
+    assert main(["generate", str(run.path), "--per-class", "--count=4", f"--out={arrays}"]) == 0
+    np.testing.assert_array_equal(
+        np.load(arrays), density.sample_classes(run.model(), data.load("digits"), list(range(10)), 4, seed=0)
+    )
+
+
+def test_samples_are_named_by_what_they_are(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--digit=9"], ["--per-class"]):
+        assert main(["generate", str(run.path), "--count=2", *more]) == 0
+    assert {file.stem.removeprefix(f"samples-{run.path.name}") for file in tmp_path.glob("*.npy")} == {
+        "", "-digit9", "-per-class",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--digit=12"], "class 12: accepted for digits is one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        (["--digit=3", "--per-class"], "digit 3 and --per-class: accepted is one of the two"),
+        (["--digit=-1"], "--digit"),
+        (["--digit=3", "--covariance=round"], "--covariance"),
+    ],
+)
+def test_a_class_that_cannot_be_drawn_is_one_line(more, message, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    assert main(["generate", str(run.path), *more]) == 2
+    _, err = lines(capsys)
+    assert len(err) == 1
+    assert message in err[0]
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_an_unfinished_run_draws_nothing(run, tmp_path, capsys):
+    (run.path / "model.safetensors").unlink()
+    assert main(["generate", str(run.path), "--digit=3", f"--out={tmp_path / 'x.npy'}"]) == 2
+    assert "is not finished" in lines(capsys)[1][0]
+
+
+def test_the_classifier_is_trained_once(tmp_path, capsys):
+    command = ["classifier", "--dataset=digits", "--epochs=1", f"--runs-root={tmp_path}"]
+    assert main(command) == 0
+    first, err = lines(capsys)
+    assert first[0].startswith("test accuracy ")
+    assert first[1] == str(tmp_path / "digits" / "classifier-s0")
+    assert err == []
+    assert main(command) == 0
+    assert lines(capsys)[0] == first
+    assert main([*command[:2], "--epochs=0"]) == 2
+    assert main(["classifier", "--dataset=letters"]) == 2

@@ -2,10 +2,26 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import small_config
+from scipy import stats
 
 from vaelib import InputError
 from vaelib.run import Run
-from vaelib.tables import ablation, find, summary, table_by_cell, verdict, versions
+from vaelib.tables import (
+    ablation,
+    at,
+    by_cell,
+    contrast,
+    find,
+    measured,
+    near,
+    shares,
+    summary,
+    table_by_cell,
+    title,
+    verdict,
+    versions,
+    wilson,
+)  # fmt: skip
 from vaelib.training import train
 
 
@@ -138,3 +154,66 @@ def test_an_ablation_of_other_seeds_is_refused(lines):
     halved = {"linear": {"tuned": lines["linear"]["tuned"], "ReLU": lines["linear"]["ReLU"][:2]}}
     with pytest.raises(InputError, match="'ReLU': wanted are the tuned cells' dimensions and seeds"):
         ablation(halved)
+
+
+def test_a_classifier_is_no_run_of_the_grid(runs_root):
+    folder = runs_root / "digits" / "classifier-s0"
+    folder.mkdir()
+    (folder / "model.safetensors").touch()
+    assert len(find([], str(runs_root), "digits")) == 4
+
+
+def test_runs_of_one_latent_dim(runs_root):
+    runs = find([], str(runs_root), "digits")
+    assert [title(run) for run in at(runs, 2)] == ["linear, d = 2", "linear, d = 2", "conv, d = 2"]
+    assert near(runs, 10) == at(runs, 10)
+    assert near(runs, 9) == at(runs, 2)
+    with pytest.raises(InputError, match="no run with latent_dim 3 among these, whose latent_dim is 2, 10: add one"):
+        at(runs, 3)
+
+
+def test_measures_are_averaged_over_seeds(runs_root):
+    runs = find([], str(runs_root), "digits")
+    table = measured(runs, lambda run: {"score": run.config.latent_dim + run.config.seed})
+    assert table.score.tolist() == [2, 3, 10, 2]
+    cells = by_cell(table, {"score": "how good"}, digits=1)
+    assert cells.loc[("linear", 2), "how good"] == f"2.5 ± {np.std([2, 3], ddof=1):.1f}"
+    assert cells.loc[("conv", 2), "how good"] == "2.0"
+    assert cells.n.tolist() == [2, 1, 1]
+
+
+def test_a_measure_that_a_cell_has_not_is_left_empty():
+    table = pd.DataFrame(
+        {"arch": ["conv"] * 3, "latent_dim": [2, 2, 10], "seed": [0, 1, 0], "trust": [np.nan, np.nan, 0.5]}
+    )
+    cells = by_cell(table, {"trust": "t-SNE"})
+    assert cells["t-SNE"].tolist() == ["", "0.50"]
+
+
+def test_a_contrast_is_paired_by_seed():
+    rng = np.random.default_rng(0)
+    low, gain = rng.normal(size=4), rng.normal(1, 0.1, 4)
+    rows = [dict(arch="conv", latent_dim=2, seed=seed, score=low[seed]) for seed in range(4)]
+    rows += [dict(arch="conv", latent_dim=10, seed=seed, score=low[seed] + gain[seed]) for seed in (3, 1, 0, 2)]
+    interval = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
+    shown = contrast(pd.DataFrame(rows), {"score": "score"}, 2, 10, digits=3).loc["conv"]
+    assert shown["score"] == f"{gain.mean():+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})"
+    assert shown["n"] == 4
+
+
+def test_one_seed_has_no_interval():
+    rows = [dict(arch="conv", latent_dim=d, seed=0, score=d / 10) for d in (2, 10)]
+    assert contrast(pd.DataFrame(rows), {"score": "score"}, 2, 10).loc["conv"].tolist() == ["+0.80", 1]
+
+
+def test_wilsons_interval_is_its_formula():
+    hits = np.arange(50) < 43
+    p, n, z = 43 / 50, 50, stats.norm.ppf(0.975)
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    assert wilson(hits) == f"0.86 ({low:.2f} to {high:.2f})"
+
+
+def test_shares_sum_to_one_in_each_row():
+    before, after = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 2, 1, 0])
+    np.testing.assert_allclose(shares(before, after, [0, 1, 2]), [[0.75, 0, 0.25], [0.5, 0.5, 0], [0, 0, 0]])

@@ -20,6 +20,7 @@ archs: [linear]
 latent_dims: [2, 3]
 seeds: [0]
 settings: {epochs: 1, encoder_widths: [8]}
+classifier: {epochs: 1}
 ablation:
   settings: {held_out: 200}
   latent_dims: [2]
@@ -186,6 +187,11 @@ def test_an_edit_rebuilds_what_depends_on_it_and_no_more(file, rules, built, pro
         (("seeds: [0]", "seeds: 0"), "seeds 0: accepted is a list"),
         (("seeds: [0]", "seeds: []"), "seeds []: accepted is a list"),
         (("latent_dims: [2, 3]", "latent_dims: [0]"), "latent_dim 0: accepted is 1 to 4,096"),
+        (
+            ("latent_dims: [2, 3]", "latent_dims: [2, 5]"),
+            "latent_dims [2, 5]: the chapters on the latent space need 2 and 3",
+        ),
+        (("classifier: {epochs: 1}", "classifier: {lr: 1}"), "accepted are epochs and batch_size"),
         (("{epochs: 1,", "{epoch: 1,"), "unknown setting 'epoch'"),
         (("{epochs: 1,", "{seed: 1,"), "seed, which the edition itself decides"),
         (("{activation: relu}", "{activation: tanh}"), "activation 'tanh': accepted is one of relu"),

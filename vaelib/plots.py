@@ -32,7 +32,7 @@ def image_grid(images: np.ndarray, columns: int = 10) -> Figure:
     rows = len(images) // columns
     picture = tiled(np.asarray(images)[: rows * columns].reshape(rows, columns, *np.shape(images)[1:]))
     figure, axes = _axes(width=0.55 * columns, height=0.55 * rows + 0.3)
-    _show(axes, picture)
+    show(axes, picture)
     return figure
 
 
@@ -43,7 +43,7 @@ def reconstructions(originals: np.ndarray, over_epochs: np.ndarray, epochs: list
     """
     rows = np.stack([originals, *(over_epochs[epoch - 1] for epoch in epochs)])
     figure, axes = _axes(width=6.6, height=0.6 * len(rows) + 0.3)
-    _show(axes, tiled(rows, gap=4))
+    show(axes, tiled(rows, gap=4))
     axes.set_yticks(14 + 32 * np.arange(len(rows)), ["original", *(f"epoch {epoch}" for epoch in epochs)], fontsize=9)
     axes.tick_params(length=0)
     return figure
@@ -90,10 +90,15 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
 
     histories has a run's columns and arch, latent_dim, seed; a band spans the seeds where there are several.
     """
+    test = histories[histories.split != "train"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
+    return curves(test, "negative_elbo", f"{test.split.iloc[0]} negative ELBO, nats per image")
+
+
+def curves(table: pd.DataFrame, column: str, name: str) -> Figure:
+    """A column against epoch, a panel for each architecture, a line for each latent_dim, a band over the seeds."""
     import seaborn as sns  # a second to import: only where it is used
 
-    test = histories[histories.split != "train"].assign(negative_elbo=lambda rows: rows.recon + rows.kl)
-    archs = [arch for arch in ARCH_COLOURS if arch in set(test.arch)]
+    archs = [arch for arch in ARCH_COLOURS if arch in set(table.arch)]
     figure, axes = plt.subplots(
         1,
         len(archs),
@@ -105,16 +110,16 @@ def grid_curves(histories: pd.DataFrame) -> Figure:
         squeeze=False,
     )
     for axis, arch in zip(axes[0], archs, strict=True):
-        rows = test[test.arch == arch].rename(columns={"latent_dim": "d"})
+        rows = table[table.arch == arch].rename(columns={"latent_dim": "d"})
         # errorbar: from the lowest to the highest seed
         sns.lineplot(
-            rows, x="epoch", y="negative_elbo", hue="d", hue_norm=LogNorm(2, 80), palette="viridis", legend="full",
+            rows, x="epoch", y=column, hue="d", hue_norm=LogNorm(2, 80), palette="viridis", legend="full",
             errorbar=("pi", 100), marker=_marker(rows.epoch.unique()), ax=axis,
         )  # fmt: skip
         axis.get_legend().remove()
         axis.set(title=arch, xlabel="epoch")
-        _epoch_axis(axis, test.epoch.max())
-    axes[0, 0].set_ylabel(f"{test.split.iloc[0]} negative ELBO, nats per image")
+        _epoch_axis(axis, table.epoch.max())
+    axes[0, 0].set_ylabel(name)
     lines, names = axes[0, -1].get_legend_handles_labels()
     figure.legend(lines, [f"d = {name}" for name in names], loc="outside right center", frameon=False)
     return figure
@@ -133,7 +138,7 @@ def grid_terms(table: pd.DataFrame) -> Figure:
             axis.plot(x, rows[column], "o", color=ARCH_COLOURS[arch], label=arch, ms=4, alpha=0.8)
         axis.set(title=title, xlabel="latent dimensions d")
         axis.set_xticks(list(places.values()), list(places))
-        _open_frame(axis)
+        open_frame(axis)
     axes[0].set_ylabel("test nats per image")
     axes[0].legend(frameon=False)
     return figure
@@ -173,7 +178,7 @@ def ablation(table: pd.DataFrame) -> Figure:
         axis.set_title(f"{arch}, d = {latent_dim}", fontsize=10)
         if row == len(archs) - 1:
             axis.set_xlabel("nats lost by the change")
-        _open_frame(axis)
+        open_frame(axis)
         axis.tick_params(axis="y", length=0)
     return figure
 
@@ -194,7 +199,7 @@ def reconstructions_by_cell(originals: np.ndarray, by_arch: dict[str, dict[int, 
         squeeze=False,
     )
     for axis, (arch, cells) in zip(axes[0], by_arch.items(), strict=True):
-        _show(axis, tiled(np.stack([originals, *cells.values()]), gap=4))
+        show(axis, tiled(np.stack([originals, *cells.values()]), gap=4))
         axis.set_title(arch, fontsize=10)
         names = ["original", *(f"d = {latent_dim}" for latent_dim in cells)]
         axis.set_yticks(14 + 32 * np.arange(len(names)), names, fontsize=9)
@@ -206,8 +211,9 @@ def _axes(width: float, height: float):
     return plt.subplots(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
 
 
-def _show(axes, picture: np.ndarray):
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def show(axes, picture: np.ndarray):
+    # seventeen greys, which nobody tells from 256 at this size, and a third of the bytes
+    axes.imshow(np.round(16 * picture) / 16, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -221,8 +227,8 @@ def _marker(rows) -> str:
 def _epoch_axis(axis, last: int):
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlim(0.5 if last == 1 else 1, last + (0.5 if last == 1 else 0))
-    _open_frame(axis)
+    open_frame(axis)
 
 
-def _open_frame(axis):
+def open_frame(axis):
     axis.spines[["top", "right"]].set_visible(False)

@@ -1,10 +1,13 @@
 """Several runs as tables: found, summarised a row each, averaged over seeds."""
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.metrics import confusion_matrix
 
 from vaelib import InputError
 from vaelib.config import ARCHS, PRESETS
@@ -18,7 +21,7 @@ def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
     in more than the seed: a table that averages over seeds must not average over anything else.
     """
     root = Path(runs_root) / dataset
-    runs = [Run.load(path) for path in paths or sorted(file.parent for file in root.glob("*/model.safetensors"))]
+    runs = [Run.load(path) for path in paths or trained(root)]
     if not runs:
         raise InputError(
             f"no finished run under {root.resolve()}: give runs, or another runs_root, "
@@ -44,6 +47,12 @@ def find(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
     return sorted(runs, key=lambda run: (ARCHS.index(run.config.arch), run.config.latent_dim, run.config.seed))
 
 
+def trained(root: Path) -> list[Path]:
+    """The directories of finished models under root, classifiers left out."""
+    finished = (file.parent for file in root.glob("*/model.safetensors"))
+    return sorted(path for path in finished if not path.name.startswith("classifier"))
+
+
 def summary(runs: list[Run]) -> pd.DataFrame:
     """A row for each run: cell, arch, latent_dim, seed, epochs, parameters, final nats, train_seconds.
 
@@ -62,6 +71,75 @@ def summary(runs: list[Run]) -> pd.DataFrame:
         }
         for run in runs
     )
+
+
+def title(run: Run) -> str:
+    """``conv, d = 10``."""
+    return f"{run.config.arch}, d = {run.config.latent_dim}"
+
+
+def at(runs: list[Run], latent_dim: int) -> list[Run]:
+    """Those of the runs that have that many latent dimensions; InputError where there is none."""
+    own = [run for run in runs if run.config.latent_dim == latent_dim]
+    if not own:
+        have = ", ".join(str(value) for value in sorted({run.config.latent_dim for run in runs}))
+        raise InputError(f"no run with latent_dim {latent_dim} among these, whose latent_dim is {have}: add one")
+    return own
+
+
+def near(runs: list[Run], latent_dim: int) -> list[Run]:
+    """Those of the runs with the most latent dimensions up to that many; InputError where all have more."""
+    return at(
+        runs, max((run.config.latent_dim for run in runs if run.config.latent_dim <= latent_dim), default=latent_dim)
+    )
+
+
+def measured(runs: list[Run], measure: Callable[[Run], dict[str, float]]) -> pd.DataFrame:
+    """arch, latent_dim, seed and what measure returns, a row for each run."""
+    cells = ({"arch": run.config.arch, "latent_dim": run.config.latent_dim, "seed": run.config.seed} for run in runs)
+    return pd.DataFrame(cell | measure(run) for cell, run in zip(cells, runs, strict=True))
+
+
+def by_cell(table: pd.DataFrame, columns: dict[str, str], digits: int = 2) -> pd.DataFrame:
+    """Columns of measured, renamed, as means over seeds with their standard deviation, and n; a row for each cell."""
+    rows = {}
+    for cell, own in table.groupby(["arch", "latent_dim"], sort=False):
+        values = {title: mean_and_deviation(own[column], digits) for column, title in columns.items()}
+        rows[cell] = values | {"n": len(own)}
+    result = pd.DataFrame.from_dict(rows, orient="index")
+    result.index = pd.MultiIndex.from_tuples(result.index, names=["model", "d"])
+    return result
+
+
+def contrast(table: pd.DataFrame, columns: dict[str, str], low: int, high: int, digits: int = 2) -> pd.DataFrame:
+    """Each column at latent_dim high minus at low with the same seed, and its 95 % interval (Student's t over seeds).
+
+    A row for each arch. Of one seed there is no interval.
+    """
+    rows = {}
+    for arch, own in table.groupby("arch", sort=False):
+        by_seed = own.pivot_table(index="seed", columns="latent_dim", values=list(columns))
+        cells = {}
+        for column, title in columns.items():
+            gain = (by_seed[column][high] - by_seed[column][low]).dropna()
+            cells[title] = f"{gain.mean():+.{digits}f}"
+            if len(gain) > 1 and gain.std() > 0:
+                interval = stats.ttest_1samp(gain, 0).confidence_interval(0.95)
+                cells[title] += f" ({interval.low:+.{digits}f} to {interval.high:+.{digits}f})"
+        rows[arch] = cells | {"n": len(gain)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def wilson(hits: np.ndarray) -> str:
+    """``0.93 (0.90 to 0.95)``: a share and its 95 % interval. Wilson 1927."""
+    low, high = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    return f"{hits.mean():.2f} ({low:.2f} to {high:.2f})"
+
+
+def shares(rows: np.ndarray, columns: np.ndarray, classes: list[int]) -> np.ndarray:
+    """Of the images with each label in rows, the share with each label in columns; (classes, classes)."""
+    counts = confusion_matrix(rows, columns, labels=classes)
+    return counts / counts.sum(1, keepdims=True).clip(1)
 
 
 def table_by_cell(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,9 +209,12 @@ def verdict(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["model", "change"])
 
 
-def mean_and_deviation(values: pd.Series) -> str:
-    """``105.40 ± 0.31``, the deviation over seeds; the value alone where there is one."""
-    return f"{values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
+def mean_and_deviation(values: pd.Series, digits: int = 2) -> str:
+    """``105.40 ± 0.31``, the deviation over seeds; without it where there is one value, empty where none."""
+    values = values.dropna()
+    if values.empty:
+        return ""
+    return f"{values.mean():.{digits}f}" + (f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else "")
 
 
 def versions(runs: list[Run]) -> dict[str, str]:

@@ -6,6 +6,7 @@ title and labels of its own. A page with an error, a warning or a path of this m
 
 import ast
 import base64
+import io
 import re
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import nbformat
 import typer
 from nbformat import NotebookNode
+from PIL import Image
 
+PLOTLY = "application/vnd.plotly.v1+json"
 WHERE = {"data_root", "runs_root", "runs"}  # parameters that say where things lie, not what they are
 
 
@@ -39,6 +42,11 @@ def write(notebook: NotebookNode, page: Path):
             # for chapters and the README, which show a figure of this page as a file beside it
             picture = next(output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
             (page.parent / f"{cell.metadata.mystnb.figure.name}.png").write_bytes(base64.b64decode(picture))
+        if "download" in cell.metadata:
+            # too large to lie in the page as well: a file beside it, which the page's prose links
+            film = next(output.data["image/gif"] for output in cell.outputs if "image/gif" in output.get("data", {}))
+            (page.parent / f"{page.stem}-{cell.metadata.download}").write_bytes(base64.b64decode(film))
+            cell.outputs = []
     nbformat.write(notebook, page)
 
 
@@ -69,11 +77,24 @@ def staged(notebook: NotebookNode, name: str) -> NotebookNode:
         figure = cell.metadata.get("mystnb", {}).get("figure")
         if figure:
             figure["name"] = f"{name}-{figure['name']}"
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            shown.pop(PLOTLY, None)  # the page has it as HTML
+            if "image/png" in shown:
+                shown["image/png"] = of_few_colours(shown["image/png"])
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
     notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
     notebook.cells = cells
     return notebook
+
+
+def of_few_colours(png: str) -> str:
+    """The picture, in base64, with 256 colours: a third of the bytes, and nobody sees it."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def parameters_of(notebook: NotebookNode) -> dict:

@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
+
+from vaelib import InputError, data, density, latent, models
+from vaelib.config import TrainingConfig
+
+
+def codes(n, d, generator):
+    return torch.randn(n, d, generator=generator), torch.randn(n, d, generator=generator) - 1
+
+
+def mixture(mu, logvar):
+    parts = Independent(Normal(mu.double(), (0.5 * logvar.double()).exp()), 1)
+    return MixtureSameFamily(Categorical(torch.ones(len(mu), dtype=torch.float64)), parts)
+
+
+@pytest.mark.parametrize("d", [1, 2, 10])
+def test_the_aggregate_posterior_is_the_full_mixture(d, generator):
+    mu, logvar = codes(40, d, generator)
+    points = 2 * torch.randn(25, d, generator=generator)
+    expected = mixture(mu, logvar).log_prob(points.double())
+    torch.testing.assert_close(density.aggregate_log_density(mu, logvar, points), expected)
+
+
+def test_narrow_posteriors_far_out_lose_no_digits(generator):
+    """The expanded square is a difference of numbers near 10^6."""
+    mu, logvar = 10 + codes(30, 3, generator)[0], torch.full((30, 3), -9.0)
+    points = mu + 0.01 * torch.randn(30, 3, generator=generator)
+    expected = mixture(mu, logvar).log_prob(points.double())
+    torch.testing.assert_close(density.aggregate_log_density(mu, logvar, points), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_many_points_are_worked_off_in_parts(generator, monkeypatch):
+    mu, logvar = codes(40, 2, generator)
+    points = torch.randn(25, 2, generator=generator)
+    whole = density.aggregate_log_density(mu, logvar, points)
+    monkeypatch.setattr(density, "ENTRIES", 100)
+    torch.testing.assert_close(density.aggregate_log_density(mu, logvar, points), whole)
+
+
+def test_the_prior_is_torchs():
+    points = torch.randn(20, 4)
+    expected = MultivariateNormal(torch.zeros(4).double(), torch.eye(4).double()).log_prob(points.double())
+    torch.testing.assert_close(density.prior_log_density(points), expected)
+
+
+def test_an_encoder_that_answers_with_the_prior_leaves_no_hole(generator):
+    mu, logvar = torch.zeros(50, 3), torch.zeros(50, 3)
+    ratio = density.log_density_ratio(mu, logvar, torch.randn(100, 3, generator=generator))
+    torch.testing.assert_close(ratio, torch.zeros(100).double(), rtol=0, atol=1e-6)
+
+
+class Halves:
+    """Stands for a classifier: class 0, and sure of it, where a picture is dark; undecided where it is bright."""
+
+    def probabilities(self, images):
+        bright = (images.flatten(1).mean(1) > 0.5).float()
+        first = 1 - 0.5 * bright
+        return torch.stack([first, 1 - first], dim=1)
+
+
+def test_holes_are_where_nothing_was_encoded(digits, monkeypatch):
+    """All images encoded to one narrow place at 0: the share of the prior within its reach is known."""
+    model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
+    n, sd = 100, 0.5
+    monkeypatch.setattr(density, "encode", lambda *_: (torch.zeros(n, 2), torch.full((n, 2), 2 * math.log(sd))))
+    # bright beyond the hole's edge only: inside 0.5 sure, outside 1
+    # q/p = exp(-r^2 / 2 (1/sd^2 - 1)) / sd^2 < 1/10
+    edge = math.sqrt(2 * math.log(10 / sd**2) / (1 / sd**2 - 1))
+    bright = lambda _, z: (z.norm(dim=1) > edge).float()[:, None, None].expand(-1, 28, 28)  # noqa: E731
+    monkeypatch.setattr(density, "decode", bright)
+    found = density.holes(model, digits.test_images, Halves(), count=20_000)
+    assert found["holes"] == pytest.approx(math.exp(-(edge**2) / 2), abs=0.01)
+    assert (found["inside"], found["outside"]) == (0.5, 1.0)
+
+
+def test_a_class_has_the_moments_of_its_sampled_codes(generator):
+    """The law of total variance, against draws from the mixture itself."""
+    mu = torch.randn(30, 3, generator=generator) @ torch.randn(3, 3, generator=generator)
+    logvar = torch.randn(30, 3, generator=generator) - 1
+    labels = torch.arange(30) % 2
+    mean, covariance = density.class_gaussian(mu, logvar, labels, 1)
+    torch.manual_seed(0)
+    drawn = mixture(mu[labels == 1], logvar[labels == 1]).sample((400_000,))
+    torch.testing.assert_close(mean, drawn.mean(0), rtol=0, atol=0.02)
+    torch.testing.assert_close(covariance, torch.cov(drawn.T), rtol=0.02, atol=0.03)
+
+
+def test_the_moments_are_numpys_where_nothing_is_uncertain(generator):
+    mu = torch.randn(9, 4, generator=generator)
+    mean, covariance = density.class_gaussian(mu, torch.full((9, 4), -100.0), torch.zeros(9), 0)
+    np.testing.assert_allclose(mean, mu.double().mean(0))
+    np.testing.assert_allclose(covariance, np.cov(mu.double().numpy().T, bias=True), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_class_of_fewer_than_two_images_is_refused(count):
+    labels = torch.tensor([1] * 5 + [7] * count)
+    with pytest.raises(InputError, match=f"class 7: .* two images at least, here are {count} of it"):
+        density.class_gaussian(torch.zeros(len(labels), 2), torch.zeros(len(labels), 2), labels, 7)
+
+
+def test_draws_have_the_gaussians_moments(generator):
+    covariance = torch.tensor([[2.0, -0.6], [-0.6, 0.5]]).double()
+    drawn = density.sample_gaussian(torch.tensor([1.0, -3.0]).double(), covariance, 200_000, generator)
+    assert drawn.dtype == torch.float32
+    torch.testing.assert_close(drawn.mean(0), torch.tensor([1.0, -3.0]), rtol=0, atol=0.02)
+    torch.testing.assert_close(torch.cov(drawn.T), covariance.float(), rtol=0, atol=0.03)
+
+
+def test_classes_are_drawn_in_the_order_asked_for(digits):
+    model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
+    drawn = density.sample_classes(model, digits, [7, 3], 5, seed=1)
+    mu, logvar = latent.encode(model, digits.train_images)
+    generator = torch.Generator().manual_seed(1)
+    for label, own in ((7, drawn[:5]), (3, drawn[5:])):
+        moments = density.class_gaussian(mu, logvar, digits.train_labels, label)
+        expected = latent.decode(model, density.sample_gaussian(*moments, 5, generator))
+        torch.testing.assert_close(own, expected)
+    diagonal = density.sample_classes(model, digits, [7], 5, seed=1, diagonal=True)
+    assert diagonal.shape == (5, 28, 28)
+    assert not torch.equal(diagonal, drawn[:5])
+
+
+def test_a_class_that_is_not_there_is_refused(digits):
+    small = data.ImageData("digits", digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
+    model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
+    with pytest.raises(InputError, match="class 12: accepted for digits is one of 0, 1, 2"):
+        density.sample_classes(model, small, [12], 5, seed=0)

@@ -1,0 +1,95 @@
+"""Densities in latent space: the aggregate posterior against the prior, and a Gaussian for each class.
+
+Images are uint8 (N, 1, 28, 28); mu, logvar and codes are (N, latent_dim); log densities are in nats, float64.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vaelib import InputError, data
+from vaelib.latent import decode, encode
+from vaelib.models import VAE
+
+ENTRIES = 20_000_000  # of the table of points by images that is worked on at a time: 160 MB
+
+
+def aggregate_log_density(mu: Tensor, logvar: Tensor, points: Tensor) -> Tensor:
+    """log q(z) of each point (M, latent_dim) under the aggregate posterior, in nats, float64 (M,).
+
+    q(z) is the full mixture: the mean of q(z|x) over all N images (Hoffman & Johnson 2016).
+    """
+    # in float64: with narrow posteriors the terms of the expanded square are large, and cancel
+    mu, precision, points = mu.double(), (-logvar.double()).exp(), points.double()
+    constant = (logvar.double() + mu.square() * precision).sum(1) + mu.shape[1] * math.log(2 * math.pi)
+    totals = []
+    for z in points.split(max(1, ENTRIES // len(mu))):
+        square = z.square() @ precision.T - 2 * z @ (mu * precision).T
+        totals.append(torch.logsumexp(-0.5 * (square + constant), dim=1))
+    return torch.cat(totals) - math.log(len(mu))
+
+
+def prior_log_density(points: Tensor) -> Tensor:
+    """log N(z; 0, I) of each point, in nats, float64 (M,)."""
+    points = points.double()
+    return -0.5 * (points.square().sum(1) + points.shape[1] * math.log(2 * math.pi))
+
+
+def log_density_ratio(mu: Tensor, logvar: Tensor, points: Tensor) -> Tensor:
+    """log q(z) - log p(z) of each point, aggregate posterior against prior, in nats, float64 (M,)."""
+    return aggregate_log_density(mu, logvar, points) - prior_log_density(points)
+
+
+def holes(model: VAE, images: Tensor, classifier, count: int = 2000) -> dict[str, float]:
+    """How much of the prior nothing was encoded near, and how sure a classifier is of what is decoded there.
+
+    holes    share of count draws from the prior with q(z) below a tenth of p(z), q over the uint8 images
+    inside   the classifier's highest probability for pictures decoded in holes, averaged; nan where there are none
+    outside  the same for the other draws
+    """
+    mu, logvar = encode(model, images)
+    z = torch.randn(count, mu.shape[1], generator=torch.Generator().manual_seed(0))
+    hole = log_density_ratio(mu, logvar, z) < -math.log(10)
+    sure = classifier.probabilities(decode(model, z)).amax(1)
+    parts = {"holes": hole.float(), "inside": sure[hole], "outside": sure[~hole]}
+    return {name: part.mean().item() if len(part) else math.nan for name, part in parts.items()}
+
+
+def class_gaussian(mu: Tensor, logvar: Tensor, labels: Tensor, label: int) -> tuple[Tensor, Tensor]:
+    """Mean (latent_dim,) and covariance (latent_dim, latent_dim) of a class's codes z, in float64.
+
+    The codes of an image are spread as q(z|x), so by the law of total variance the covariance is the covariance of
+    the means plus the mean of the variances. InputError when the class has fewer than two images.
+    """
+    own = labels == label
+    if own.sum() < 2:
+        raise InputError(f"class {label}: a Gaussian needs two images at least, here are {int(own.sum())} of it")
+    mu, var = mu[own].double(), logvar[own].double().exp()
+    return mu.mean(0), torch.cov(mu.T, correction=0).reshape(mu.shape[1], -1) + var.mean(0).diag()
+
+
+def sample_gaussian(mean: Tensor, covariance: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draws from N(mean, covariance), float32 (count, latent_dim)."""
+    eps = torch.randn(count, len(mean), generator=generator, dtype=torch.float64)
+    return (mean + eps @ torch.linalg.cholesky(covariance).T).float()
+
+
+def sample_classes(
+    model: VAE, images: data.ImageData, classes: list[int], count: int, seed: int, diagonal: bool = False
+) -> Tensor:
+    """Decoded draws from a Gaussian fitted to each class's training codes, float32 (len(classes) * count, 28, 28).
+
+    InputError for a class that the images do not have.
+    """
+    known = images.train_labels.unique().tolist()
+    for label in classes:
+        if label not in known:
+            raise InputError(f"class {label}: accepted for {images.name} is one of {', '.join(map(str, known))}")
+    mu, logvar = encode(model, images.train_images)
+    generator = torch.Generator().manual_seed(seed)
+    draws = []
+    for label in classes:
+        mean, covariance = class_gaussian(mu, logvar, images.train_labels, label)
+        draws.append(sample_gaussian(mean, covariance.diag().diag() if diagonal else covariance, count, generator))
+    return decode(model, torch.cat(draws))
