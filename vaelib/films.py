@@ -42,11 +42,12 @@ def sheets(originals: np.ndarray, by_arch: dict[str, dict[int, np.ndarray]]) -> 
             originals, {arch: {d: shots[epoch] for d, shots in cells.items()} for arch, cells in by_arch.items()}
         ),
         epochs,
+        colours=9,
     )
 
 
-def frames_of(draw, count: int) -> list[Image.Image]:
-    """What draw(0), draw(1), ... show, as pictures of 32 colours: matplotlib figures or arrays of greys in [0, 1]."""
+def frames_of(draw, count: int, colours: int = 32) -> list[Image.Image]:
+    """What draw(0), draw(1), ... show, as pictures of few colours: matplotlib figures or arrays of greys in [0, 1]."""
     frames = []
     for index in range(count):
         drawn = draw(index)
@@ -57,7 +58,7 @@ def frames_of(draw, count: int) -> list[Image.Image]:
             picture = Image.open(buffer).convert("RGB")
         else:
             picture = Image.fromarray((255 * drawn).round().astype(np.uint8)).convert("RGB")
-        frames.append(picture.quantize(32, Image.Quantize.MAXCOVERAGE))
+        frames.append(picture.quantize(colours, Image.Quantize.MAXCOVERAGE))
     return frames
 
 

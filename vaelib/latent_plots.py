@@ -64,16 +64,19 @@ def scatter_3d(z: np.ndarray, labels: np.ndarray, title: str):
 
 
 def scatter_3d_static(panels: dict[str, np.ndarray], labels: np.ndarray) -> Figure:
-    """The same for paper: codes (N, 3) from two sides for each title."""
+    """The same for paper: codes (N, 3) from two sides for each title; the few beyond 3 are left out."""
     figure = plt.figure(figsize=(8, 3.9 * len(panels)), dpi=DPI, facecolor="white", layout="constrained")
     for row, (title, z) in enumerate(panels.items()):
         for column, turn in enumerate((-60, 30)):
             axis = figure.add_subplot(len(panels), 2, 2 * row + column + 1, projection="3d")
-            axis.scatter(*z.T, c=np.array(DIGIT_COLOURS)[labels % 10], s=3, alpha=0.6, linewidths=0)
+            axis.scatter(*z.T, c=np.array(DIGIT_COLOURS)[labels % 10], s=5, alpha=0.7, linewidths=0, axlim_clip=True)
             axis.view_init(elev=20, azim=turn)
             axis.set_title(f"{title}, turned to {turn}°", fontsize=10)
-            axis.set(xlabel="$z_1$", ylabel="$z_2$", zlabel="$z_3$")
-            axis.tick_params(labelsize=7)
+            wide, ticks = (-3, 3), (-2, 0, 2)
+            axis.set(xlabel="$z_1$", ylabel="$z_2$", zlabel="$z_3$", xlim=wide, ylim=wide, zlim=wide)
+            axis.set(xticks=ticks, yticks=ticks, zticks=ticks)
+            axis.tick_params(labelsize=7, pad=0)
+            axis.set_box_aspect(None, zoom=0.9)
     figure.legend(handles=_class_handles(labels), loc="outside right center", frameon=False, title="digit")
     return figure
 
