@@ -13,7 +13,7 @@ from vaelib.config import TrainingConfig
 def judge(tmp_path):
     """A classifier with weights as they come: its answers are arbitrary, but its own."""
     torch.manual_seed(0)
-    return classifier.Classifier(tmp_path, "digits", classifier.Network(10).eval(), {})
+    return classifier.Classifier(tmp_path, {}, classifier.Network(10).eval(), {})
 
 
 def test_a_straight_path_is_numpys_linspace(generator):

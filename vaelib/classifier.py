@@ -54,7 +54,7 @@ class Classifier:
     """A trained classifier and where it came from."""
 
     path: Path
-    dataset: str
+    settings: dict[str, Any]
     network: Network
     provenance: dict[str, Any]
 
@@ -66,12 +66,12 @@ class Classifier:
             raise InputError(f"{path} holds no trained classifier: vaelib classifier makes one and prints its path")
         try:
             content = json.loads((path / "config.json").read_text())
-            settings, made_of = content["classifier"], content["provenance"]
+            settings, made_of = dict(content["classifier"]), content["provenance"]
             network = Network(made_of["classes"])
             network.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             raise InputError(f"{path} holds no classifier that can be read: {str(error).splitlines()[0]}") from error
-        return cls(path, settings["dataset"], network.eval().to(memory_format=torch.channels_last), made_of)
+        return cls(path, settings, network.eval().to(memory_format=torch.channels_last), made_of)
 
     @property
     def accuracy(self) -> float:
@@ -122,17 +122,24 @@ def train(
     settings = dict(dataset=dataset, epochs=epochs, batch_size=batch_size, seed=seed)
     path = Path(runs_root) / dataset / f"classifier-s{seed}"
     if (path / "model.safetensors").is_file():
-        there = json.loads((path / "config.json").read_text()).get("classifier")
-        if there != settings:
-            raise InputError(f"{path} holds another classifier ({there}): give another --runs-root, or move it away")
-        return Classifier.load(path)
+        there = Classifier.load(path)
+        if there.settings != settings:
+            raise InputError(
+                f"{path} holds another classifier ({there.settings}): give another --runs-root, or move it away"
+            )
+        return there
     images = data.load(dataset, data_root)
     if batch_size > len(images.train_images):
         raise InputError(f"batch_size {batch_size}: {dataset} has {len(images.train_images):,} training images")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Network(classes=len(images.train_labels.unique())).to(memory_format=torch.channels_last)
-        history = _learn(network, images, epochs, batch_size, seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # part of what makes it repeatable
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Network(classes=len(images.train_labels.unique())).to(memory_format=torch.channels_last)
+            history = _learn(network, images, epochs, batch_size, seed)
+    finally:
+        torch.set_num_threads(threads)
     made_of = {
         "classes": network.head[-1].out_features,
         "test_accuracy": history[-1]["accuracy"],
@@ -157,7 +164,9 @@ def find(path: str, runs_root: str, images: data.ImageData) -> Classifier:
     """
     found = Classifier.load(path or Path(runs_root) / images.name / "classifier-s0")
     if found.provenance["data_sha256"] != images.checksum:
-        raise InputError(f"{found.path} learnt {found.dataset}: wanted is one that learnt this {images.name}")
+        raise InputError(
+            f"{found.path} learnt {found.settings['dataset']}: wanted is one that learnt this {images.name}"
+        )
     return found
 
 
