@@ -58,7 +58,7 @@ def frames_of(draw, count: int, colours: int = 32) -> list[Image.Image]:
             picture = Image.open(buffer).convert("RGB")
         else:
             picture = Image.fromarray((255 * drawn).round().astype(np.uint8)).convert("RGB")
-        frames.append(picture.quantize(colours, Image.Quantize.MAXCOVERAGE))
+        frames.append(picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1))
     return frames
 
 

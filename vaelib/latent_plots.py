@@ -274,7 +274,7 @@ def interactive(figure, alt: str) -> dict[str, object]:
         default_width="100%",
         config={"responsive": True},
     )
-    html = f'<div role="img" aria-label="{alt}">{inner}</div>'
+    html = f'<div role="img" aria-label="{alt}" style="overflow: hidden">{inner}</div>'
     return {"text/html": html, "application/vnd.plotly.v1+json": figure.to_plotly_json()}
 
 
