@@ -232,5 +232,9 @@ def test_the_classifier_is_trained_once(tmp_path, capsys):
     assert err == []
     assert main(command) == 0
     assert lines(capsys)[0] == first
+    assert main(["info", first[1]]) == 0
+    shown = "\n".join(lines(capsys)[0])
+    assert "dataset          digits" in shown
+    assert first[0].split()[-1] in shown
     assert main([*command[:2], "--epochs=0"]) == 2
     assert main(["classifier", "--dataset=letters"]) == 2

@@ -157,6 +157,14 @@ def train(
     return Classifier.load(path)
 
 
+def is_one(path: str | os.PathLike) -> bool:
+    """Whether that directory is a classifier's and not a run's."""
+    try:
+        return "classifier" in json.loads((Path(path) / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def find(path: str, runs_root: str, images: data.ImageData) -> Classifier:
     """The classifier at the path, or where there is none given that of the images under runs_root.
 

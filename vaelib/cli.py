@@ -218,15 +218,19 @@ def classifier(
 
 @app.command()
 def info(run: RunPath):
-    """Print a run's settings, where it came from, its layers and its results."""
+    """Print a run's settings, where it came from, its layers and its results; of a classifier too."""
+    from vaelib import classifier as judge
     from vaelib import models
     from vaelib.run import Run
 
+    if judge.is_one(run):
+        made = judge.Classifier.load(run)
+        _print_rows("settings", made.settings)
+        _print_rows("provenance", made.provenance | {"sha256": made.sha256})
+        return
     loaded = Run.load(run)
-    for title, rows in (("settings", loaded.config.settings()), ("provenance", loaded.provenance)):
-        print(title)
-        for key, value in rows.items():
-            print(f"  {key:16} {as_text(value) if value != '' and value != [] else '-'}")
+    _print_rows("settings", loaded.config.settings())
+    _print_rows("provenance", loaded.provenance)
     model = models.build(loaded.config)
     print("layers")
     for name, layer, parameters in models.parameter_table(model):
@@ -239,6 +243,12 @@ def info(run: RunPath):
     for split in ("train", loaded.config.measured):
         print(f"  {split:16} " + "  ".join(f"{key} {value:.2f}" for key, value in loaded.final(split).items()))
     print(f"  {'train_seconds':16} {loaded.train_seconds():.1f}")
+
+
+def _print_rows(title: str, rows: dict):
+    print(title)
+    for key, value in rows.items():
+        print(f"  {key:16} {as_text(value) if value != '' and value != [] else '-'}")
 
 
 def _widths(name: str, text: str) -> list[int]:
