@@ -43,7 +43,9 @@ def main(
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         over_ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
         try:
-            papermill.execute_notebook(notebook, str(out), values, progress_bar=False, config=over_ipc)
+            # killed at the end, which is all that is left to do: a kernel that is asked to go may complain on stderr
+            ending = {"shutdown_kernel": "immediate"}
+            papermill.execute_notebook(notebook, str(out), values, progress_bar=False, config=over_ipc, **ending)
         except papermill.PapermillExecutionError as error:
             stop(2 if error.ename == "InputError" else 1, f"{template} in {out}: {error.ename}: {error.evalue}")
 
