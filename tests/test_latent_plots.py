@@ -79,9 +79,9 @@ def test_a_map_is_marked_by_its_places():
 
 
 def test_the_values_of_a_walk_are_short():
-    """Zero among equal steps in float32 is 1e-7."""
+    """Zero among equal steps in float32 can be -1e-7."""
     values = np.linspace(-3, 3, 11, dtype=np.float32).tolist()
-    values[5] = 1.19209e-07
+    values[5] = -1.19209e-07
     figure = latent_plots.traversals({"conv": (np.zeros((2, 11, 28, 28)), ["a", "b"])}, values)
     shown = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert shown == ["-3", "-2.4", "-1.8", "-1.2", "-0.6", "0", "0.6", "1.2", "1.8", "2.4", "3"]

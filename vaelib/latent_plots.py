@@ -178,7 +178,7 @@ def traversals(panels: dict[str, tuple[np.ndarray, list[str]]], values: np.ndarr
         axis.set_title(title, fontsize=10)
         axis.set_yticks(14 + 30 * np.arange(len(names)), names, fontsize=8)
         axis.tick_params(length=0)
-    axis.set_xticks(14 + 30 * np.arange(len(values)), [f"{round(value, 6):g}" for value in values], fontsize=8)
+    axis.set_xticks(14 + 30 * np.arange(len(values)), [f"{round(value, 6) + 0:g}" for value in values], fontsize=8)
     return figure
 
 
