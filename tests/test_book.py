@@ -20,6 +20,7 @@ from conftest import ROOT
 from myst_nb.core.config import NbParserConfig
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -231,20 +232,26 @@ def test_the_button_plays_to_the_end(browser, site):
 
 
 def test_the_cloud_draws_and_turns(browser, site):
-    browser.get((site / "pages" / "embeddings.html").as_uri())
-    plot = WebDriverWait(browser, 30).until(lambda b: b.find_element(By.CSS_SELECTOR, ".js-plotly-plot"))
-    WebDriverWait(browser, 30).until(lambda _: plot.find_elements(By.TAG_NAME, "canvas"))
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    browser.set_window_size(800, 800)  # WebGL without a GPU: the fewer pixels the better
+    try:
+        browser.get((site / "pages" / "embeddings.html").as_uri())
+        # a page that draws in software may keep the browser from answering in time: ask again
+        patient = WebDriverWait(browser, 120, ignored_exceptions=[NoSuchElementException, TimeoutException])
+        plot = patient.until(lambda b: b.find_element(By.CSS_SELECTOR, ".js-plotly-plot"))
+        patient.until(lambda _: plot.find_elements(By.TAG_NAME, "canvas"))
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
 
-    def colourful():
-        seen = picture(plot)
-        return (seen.max(2) - seen.min(2) > 60).mean()
+        def colourful(_):
+            seen = picture(plot)
+            return (seen.max(2) - seen.min(2) > 60).mean() > 0.01
 
-    WebDriverWait(browser, 30).until(lambda _: colourful() > 0.01)
-    assert len(plot.find_elements(By.CSS_SELECTOR, ".legendtext")) == 10
-    before = picture(plot)
-    ActionChains(browser).click_and_hold(plot).move_by_offset(120, 40).release().perform()
-    WebDriverWait(browser, 30).until(lambda _: np.abs(picture(plot) - before).mean() > 1)
+        patient.until(colourful)
+        before = picture(plot)
+        assert len(plot.find_elements(By.CSS_SELECTOR, ".legendtext")) == 10
+        ActionChains(browser).click_and_hold(plot).move_by_offset(120, 40).release().perform()
+        patient.until(lambda _: np.abs(picture(plot) - before).mean() > 1)
+    finally:
+        browser.set_window_size(1300, 1000)
 
 
 @pytest.mark.parametrize("page", ["embeddings", "evolution", "map", "interpolation", "classes", "confusion"])
