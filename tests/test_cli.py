@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vaelib import data, density, latent
+from vaelib import data, density, evaluation, latent
 from vaelib.cli import main
 from vaelib.config import TrainingConfig
 from vaelib.run import Run
@@ -69,7 +69,14 @@ def test_help_teaches_every_setting(capsys):
         (["generate"], "RUN"),
         (["generate", "nowhere"], "nowhere is no run"),
         (["info", "nowhere"], "nowhere is no run"),
-        (["evaluate"], "evaluate"),
+        (["evaluate"], "RUN"),
+        (["evaluate", "nowhere"], "nowhere is no run"),
+        (["evaluate", "nowhere", "--features=vgg"], "inception"),
+        (["fid", "a.npy"], "B"),
+        (["fid", "a.npy", "digits:test"], "accepted is an .npy or .npz file, a folder of png or jpg, a run"),
+        (["fid", "digits:train", "digits:test"], "holds no trained classifier: vaelib classifier makes one"),
+        (["compare"], "RUN"),
+        (["compare", "nowhere"], "nowhere is no run"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, monkeypatch, capsys):
@@ -238,3 +245,43 @@ def test_the_classifier_is_trained_once(tmp_path, capsys):
     assert first[0].split()[-1] in shown
     assert main([*command[:2], "--epochs=0"]) == 2
     assert main(["classifier", "--dataset=letters"]) == 2
+
+
+def test_a_run_is_evaluated_and_compared(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    paths = []
+    for width in (8, 16):
+        main(["train", "--dataset=digits", "--epochs=1", f"--encoder-widths={width}", f"--runs-root={tmp_path}"])
+        paths.append(lines(capsys)[0][-1])
+    main(["classifier", "--dataset=digits", "--epochs=1", f"--runs-root={tmp_path}"])
+    lines(capsys)
+    quick = ["--draws=10", "--images=20", "--resamplings=1"]
+    for path in paths:
+        assert main(["evaluate", path, *quick, "--features=mnist", "--features=inception"]) == 0
+        out, err = lines(capsys)
+        assert out[-1] == f"{path}/metrics.json"
+        assert "inception is missing: Inception's weights cannot be downloaded (no network)" in "\n".join(out)
+        assert err == []
+        assert evaluation.values(Run.load(path))["mnist_prior_fid"] > 0
+    assert main(["compare", *paths, "--measure=l10_nats", "--measure=active_units"]) == 0
+    out, _ = lines(capsys)
+    assert out[0] == "baseline: digits linear-d2-epochs1-encoder_widths8"
+    assert "linear-d2-epochs1-encoder_widths16" in out[2]
+    assert "images" in out[4]
+    assert "unknown" in out[5]
+    assert main(["fid", paths[0], "digits:test", "--count=300", f"--classifier={tmp_path}/digits/classifier-s0"]) == 0
+    out, _ = lines(capsys)
+    assert out[0] == f"300 images of {paths[0]} against 360 of digits:test"
+    assert {line.split()[0] for line in out} >= {"FID", "KID", "precision", "recall", "density", "coverage"}
+
+
+def test_a_feature_network_that_was_named_must_be_there(finished_run, tmp_path, capsys):
+    given = ["evaluate", str(finished_run.path), "--draws=1", "--images=1", "--features=inception"]
+    assert main([*given, f"--inception-weights={tmp_path}/gone.pth"]) == 2
+    assert "gone.pth is no file" in lines(capsys)[1][0]
+    (tmp_path / "weights.pth").write_bytes(b"other")
+    assert main([*given, f"--inception-weights={tmp_path}/weights.pth"]) == 2
+    assert "has sha256" in lines(capsys)[1][0]
+    assert not (finished_run.path / "metrics.json").exists()

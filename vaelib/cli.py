@@ -1,4 +1,4 @@
-"""The command line: ``vaelib train``, ``generate``, ``classifier``, ``info``."""
+"""The command line: ``vaelib train``, ``generate``, ``classifier``, ``info``; what measures is in cli_measures."""
 
 import dataclasses
 import enum
@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from vaelib import InputError
+from vaelib import InputError, cli_measures
 from vaelib.config import DATASETS, TrainingConfig, as_text, read_toml
 
 app = typer.Typer(
@@ -20,7 +20,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, as vaelib train prints it.")]
 
 
 class Format(enum.StrEnum):
@@ -110,7 +109,7 @@ app.command()(train)
 
 @app.command()
 def generate(
-    run: RunPath,
+    run: cli_measures.RunPath,
     count: Annotated[
         int, typer.Option(min=1, max=100_000, help="Images to draw; with --per-class of each class.")
     ] = 64,
@@ -217,7 +216,7 @@ def classifier(
 
 
 @app.command()
-def info(run: RunPath):
+def info(run: cli_measures.RunPath):
     """Print a run's settings, where it came from, its layers and its results; of a classifier too."""
     from vaelib import classifier as judge
     from vaelib import models
@@ -257,6 +256,9 @@ def _widths(name: str, text: str) -> list[int]:
     except ValueError:
         raise InputError(f"{name} {text!r}: accepted are whole numbers separated by commas, such as 512,256") from None
 
+
+for command in (cli_measures.evaluate, cli_measures.fid, cli_measures.compare):
+    app.command()(command)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Densities in latent space: the aggregate posterior against the prior, and a Gaussian for each class.
+"""Densities in latent space: the aggregate posterior against the prior, a mixture and class Gaussians to draw from.
 
 Images are uint8 (N, 1, 28, 28); mu, logvar and codes are (N, latent_dim); log densities are in nats, float64.
 """
@@ -6,6 +6,7 @@ Images are uint8 (N, 1, 28, 28); mu, logvar and codes are (N, latent_dim); log d
 import math
 
 import torch
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from vaelib import InputError, data
@@ -54,6 +55,22 @@ def holes(model: VAE, images: Tensor, classifier, count: int = 2000) -> dict[str
     sure = classifier.probabilities(decode(model, z)).amax(1)
     parts = {"holes": hole.float(), "inside": sure[hole], "outside": sure[~hole]}
     return {name: part.mean().item() if len(part) else math.nan for name, part in parts.items()}
+
+
+def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0) -> GaussianMixture:
+    """A mixture of full-covariance Gaussians fitted to one draw of each image's q(z|x): Ghosh et al. 2020, sec. 5.
+
+    A stand-in for the aggregate posterior: to draw from it, and not from the prior, stays out of the holes.
+    """
+    eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed))
+    z = mu + (0.5 * logvar).exp() * eps
+    return GaussianMixture(components, random_state=seed, max_iter=500).fit(z.double().numpy())
+
+
+def sample_mixture(mixture: GaussianMixture, count: int, seed: int) -> Tensor:
+    """Draws from the mixture, float32 (count, latent_dim)."""
+    z, _ = mixture.set_params(random_state=seed).sample(count)
+    return torch.from_numpy(z).float()
 
 
 def class_gaussian(mu: Tensor, logvar: Tensor, labels: Tensor, label: int) -> tuple[Tensor, Tensor]:

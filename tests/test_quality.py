@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from sklearn.metrics.pairwise import polynomial_kernel
+from sklearn.neighbors import NearestNeighbors
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from vaelib import InputError, quality
+
+
+def two_sets(n=400, size=8, generator=None):
+    """Of two Gaussians that differ in mean and covariance."""
+    mix = torch.randn(size, size, generator=generator) / size**0.5
+    one, other = torch.randn(2, n, size, generator=generator)
+    return one, other @ mix + 0.5
+
+
+class Flat(torch.nn.Module):
+    """Pixels as features, for torchmetrics."""
+
+    num_features = 16
+
+    def forward(self, x):
+        return x.flatten(1)[:, :16].float()
+
+
+def test_fid_is_torchmetrics(generator):
+    one = torch.randint(256, (300, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    other = torch.randint(200, (300, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    theirs = FrechetInceptionDistance(feature=Flat(), normalize=False).set_dtype(torch.float64)
+    theirs.update(one, real=True)
+    theirs.update(other, real=False)
+    flat = Flat()
+    assert quality.fid(flat(one), flat(other)) == pytest.approx(theirs.compute().item(), rel=1e-6)
+
+
+def test_fid_of_gaussians_is_the_closed_form(generator):
+    a = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    c1, c2 = (a @ a.T).numpy(), np.diag([1.0, 2, 3, 4, 5])
+    m1, m2 = np.arange(5.0), np.ones(5)
+    root = linalg.sqrtm(c1)
+    expected = ((m1 - m2) ** 2).sum() + np.trace(c1 + c2 - 2 * linalg.sqrtm(root @ c2 @ root)).real
+    assert quality.frechet_distance(m1, c1, m2, c2) == pytest.approx(expected, rel=1e-8)
+
+
+def test_fid_with_itself_is_zero_in_any_order(generator):
+    one, other = two_sets(generator=generator)
+    assert quality.fid(one, one) == pytest.approx(0, abs=1e-6)
+    shuffled = one[torch.randperm(len(one), generator=generator)]
+    assert quality.fid(shuffled, other) == pytest.approx(quality.fid(one, other), rel=1e-9)
+
+
+def test_fid_of_identical_images_is_that_of_a_point(generator):
+    """All black: no covariance, and a singular product."""
+    one, _ = two_sets(generator=generator)
+    point = torch.full_like(one, 0.3)
+    expected = ((one.double().mean(0) - 0.3) ** 2).sum() + one.double().var(0).sum()
+    assert quality.fid(point, one) == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_fewer_images_than_features_are_warned_of(generator):
+    few, many = torch.randn(5, 8, generator=generator), torch.randn(100, 8, generator=generator)
+    with pytest.warns(UserWarning, match="5 images by 8 features"):
+        quality.fid(few, many)
+    with pytest.raises(InputError, match="FID of 1 images"):
+        quality.fid(few[:1], many)
+
+
+def test_the_extrapolated_fid_has_lost_its_bias(generator):
+    """Two samples of one distribution: the FID is all bias, near zero once N is taken to infinity."""
+    one, other = torch.randn(4000, 20, generator=generator), torch.randn(100_000, 20, generator=generator)
+    biased = quality.fid(one, other)
+    assert abs(quality.fid_infinity(one, other)) < 0.35 * biased
+
+
+def test_kid_is_scikit_learns_polynomial_kernel(generator):
+    one, other = two_sets(n=60, generator=generator)
+    found = quality.kid(one, other)
+    xx, yy, xy = (
+        polynomial_kernel(a.double(), b.double(), degree=3, gamma=1 / 8, coef0=1)
+        for a, b in ((one, one), (other, other), (one, other))
+    )
+    n = 60
+    expected = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (n * (n - 1)) - 2 * xy.mean()
+    torch.testing.assert_close(found, torch.full((50,), expected, dtype=torch.float64))
+
+
+def test_kid_of_one_distribution_is_zero_at_any_n(generator):
+    for n in (100, 1000):
+        one, other = torch.randn(2, n, 10, generator=generator)
+        values = quality.kid(one, other, seed=n)
+        assert abs(values.mean().item()) < 0.1
+    assert quality.kid(one, other + 1).mean().item() > 1
+
+
+def by_scikit_learn(fake, real, k=5):
+    """Precision, recall, density and coverage, from their definitions."""
+
+    def reach(x):
+        return NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(x)[0][:, -1]
+
+    distances = np.linalg.norm(fake[:, None] - real[None], axis=-1)
+    return {
+        "precision": (distances <= reach(real)[None]).any(1).mean(),
+        "recall": (distances <= reach(fake)[:, None]).any(0).mean(),
+        "density": (distances <= reach(real)[None]).sum() / (k * len(fake)),
+        "coverage": (distances.min(0) <= reach(real)).mean(),
+    }
+
+
+def test_neighbourhoods_are_those_of_their_definitions(generator, monkeypatch):
+    fake, real = two_sets(n=200, generator=generator)
+    expected = by_scikit_learn(fake[:150].numpy(), real.numpy())
+    assert quality.neighbourhoods(fake[:150], real) == pytest.approx(expected)
+    monkeypatch.setattr(quality, "ROWS", 32)
+    assert quality.neighbourhoods(fake[:150], real) == pytest.approx(expected)
+    assert quality.neighbourhoods(fake[:150], real, quality.radii(real)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "expected"),
+    [
+        # a set of independent draws of the same distribution covers 1 - (1/2)^5 of the other: Naeem et al. 2020
+        (2000, 4, {"density": (1.0, 0.05), "coverage": (0.969, 0.02)}),
+        pytest.param(
+            10_000,
+            1000,
+            {"precision": (0.477, 0.01), "recall": (0.471, 0.01), "density": (1.056, 0.03), "coverage": (0.974, 0.006)},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_sets_of_one_gaussian_score_as_published(n, size, expected, generator):
+    one, other = torch.randn(2, n, size, generator=generator)
+    found = quality.neighbourhoods(one, other)
+    for name, (value, tolerance) in expected.items():
+        assert found[name] == pytest.approx(value, abs=tolerance), name
+
+
+def test_too_few_images_have_no_neighbourhood():
+    with pytest.raises(InputError, match="5 images: accepted are 6 at least"):
+        quality.radii(torch.zeros(5, 3))
+
+
+def test_memorised_images_keep_precision_and_lose_recall(generator):
+    real, other = torch.randn(2, 1000, 4, generator=generator)
+    found = quality.neighbourhoods(other[:10].repeat(100, 1), real)
+    honest = quality.neighbourhoods(other, real)
+    assert found["recall"] < 0.1 < honest["recall"]
+    assert found["coverage"] < 0.2 < honest["coverage"]
+
+
+def test_the_controls_are_what_their_names_say(digits):
+    sets = quality.controls(digits.train_images, digits.test_images)
+    assert {len(images) for images in sets.values()} == {360}
+    assert {images.dtype for images in sets.values()} == {torch.uint8}
+    assert sets["black images"].max() == 0
+    assert len(sets["a hundredth of them, copied"].flatten(1).unique(dim=0)) == 3
+    assert (
+        sets["the test images themselves"]
+        .flatten(1)
+        .sum(1)
+        .sort()
+        .values.equal(digits.test_images.flatten(1).sum(1).sort().values)
+    )
+
+
+def test_the_controls_come_in_the_order_of_common_sense(digits):
+    """By pixels, as features: even they tell real images from copies, and both from none."""
+    sets = quality.controls(digits.train_images, digits.test_images)
+    pool = torch.nn.AvgPool2d(7)
+    features = {name: pool(images.float() / 255).flatten(1) for name, images in sets.items()}
+    found = {name: quality.fid(own, features["the test images themselves"]) for name, own in features.items()}
+    assert found.pop("the test images themselves") == pytest.approx(0, abs=1e-6)
+    training, copied, *none = found.values()
+    assert training < copied / 5 < min(none)

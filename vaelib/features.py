@@ -1,0 +1,103 @@
+"""Networks whose features image sets are compared by: the project's own classifier, and Inception.
+
+Images are uint8 (N, 1, 28, 28), or floats in [0, 1] of that shape or (N, 28, 28); features are float32 (N, size).
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+from unittest import mock
+
+import joblib
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vaelib import InputError, data
+from vaelib.data import cache_folder
+
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+INCEPTION_BATCH = 50
+
+
+class FeatureNetwork(Protocol):
+    """What quality.py asks of a network; classifier.Classifier is one."""
+
+    sha256: str  # of its weights
+
+    def features(self, images: Tensor) -> Tensor: ...
+
+    def facts(self) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True)
+class Inception:
+    """pytorch-fid's Inception v3, which learnt ImageNet: Heusel et al. 2017. Its 2,048 features are the last pool's."""
+
+    network: torch.nn.Module
+    sha256: str
+
+    @classmethod
+    def load(cls, path: str | os.PathLike | None = None, sha256: str = INCEPTION_SHA256) -> Self:
+        """The network with the weights at the path, or else those in torch's cache, downloaded on first use.
+
+        InputError where they are not to be had, or are not what the checksum says.
+        """
+        from pytorch_fid import inception
+
+        url = inception.FID_WEIGHTS_URL
+        file = Path(path) if path else Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+        if not file.is_file():
+            if path:
+                raise InputError(f"{file} is no file: accepted are the weights that lie at {url}")
+            _download(url, file)
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != sha256:
+            raise InputError(f"{file} has sha256 {found}, wanted {sha256}: put the file there that lies at {url}")
+        # pytorch-fid would ask the network again, and check nothing: it is handed the file that was checked
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        with mock.patch.object(inception, "load_state_dict_from_url", return_value=state):
+            network = inception.InceptionV3()
+        return cls(network.eval(), found)
+
+    def facts(self) -> dict[str, str]:
+        return {"network": "Inception v3 of pytorch-fid", "sha256 of its weights": self.sha256}
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Features of each image, (N, 2048). Its own code resizes to 299x299; a progress bar, as it takes minutes."""
+        parts = []
+        with tqdm(total=len(images), unit=" images", desc="Inception", disable=None, leave=False) as bar:
+            for batch in images.split(INCEPTION_BATCH):
+                x = data.as_float(batch) if batch.dtype == torch.uint8 else batch
+                parts.append(self.network(x.reshape(len(x), 1, *x.shape[-2:]).expand(-1, 3, -1, -1))[0].flatten(1))
+                bar.update(len(batch))
+        return torch.cat(parts)
+
+
+def _download(url: str, file: Path):
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=INCEPTION_SHA256)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"Inception's weights cannot be downloaded ({error}): fetch {url} elsewhere, then give its path "
+            f"with --inception-weights, or put it into {file.parent}"
+        ) from error
+
+
+def remembered(network: FeatureNetwork, images: Tensor) -> Tensor:
+    """The network's features of a set that is asked for again and again, such as the test images, (N, size).
+
+    Computed once; kept in the user's cache folder under the checksums of network and images.
+    """
+    digest = hashlib.sha256(images.contiguous().numpy()).hexdigest()
+    memory = joblib.Memory(cache_folder() / "features", verbose=0)
+    recall = memory.cache(_features, ignore=["network", "images"])
+    return torch.from_numpy(recall(network.sha256, digest, network, images))
+
+
+def _features(network_sha256: str, images_sha256: str, network: FeatureNetwork, images: Tensor):
+    return network.features(images).numpy()
