@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from vaelib import InputError
+from vaelib import InputError, models
 from vaelib.config import TrainingConfig, as_text
 from snakemake.exceptions import WorkflowError
 
@@ -19,7 +19,9 @@ from snakemake.exceptions import WorkflowError
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
-KEYS = {"edition", "dataset", "archs", "latent_dims", "seeds", "settings", "classifier", "ablation"}
+KEYS = {
+    "edition", "dataset", "archs", "latent_dims", "seeds", "settings", "classifier", "evaluation", "sizes", "ablation",
+}
 if set(config) != KEYS:
     raise WorkflowError(
         f"an edition has the keys {', '.join(sorted(KEYS))}, this one has {', '.join(sorted(config)) or 'none'}: "
@@ -40,6 +42,11 @@ if len(config["ablation"]["seeds"]) < 2:
     raise WorkflowError(f"ablation: seeds {config['ablation']['seeds']}: an interval needs two at least")
 if not isinstance(config["classifier"], dict) or set(config["classifier"]) - {"epochs", "batch_size"}:
     raise WorkflowError(f"classifier {config['classifier']!r}: accepted are epochs and batch_size, or {{}}")
+EVALUATION_KEYS = {"draws", "images", "all_draws", "resamplings"}
+if not isinstance(config["evaluation"], dict) or set(config["evaluation"]) - EVALUATION_KEYS:
+    raise WorkflowError(f"evaluation {config['evaluation']!r}: accepted are {', '.join(sorted(EVALUATION_KEYS))}, or {{}}")
+if not isinstance(config["sizes"], dict) or set(config["sizes"]) != {"latent_dim", "parameters"}:
+    raise WorkflowError(f"sizes {config['sizes']!r}: accepted are latent_dim and parameters, as in editions/quick.yaml")
 if not isinstance(config["settings"], dict):
     raise WorkflowError(f"settings {config['settings']!r}: accepted are pairs such as {{epochs: 15}}, or {{}}")
 twice = {"dataset", "arch", "latent_dim", "seed", "runs_root"} & set(config["settings"])
@@ -63,6 +70,8 @@ def cell(arch, latent_dim, seed, changed={}):
 GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
 if not {2, 3} <= set(config["latent_dims"]):
     raise WorkflowError(f"latent_dims {config['latent_dims']}: the chapters on the latent space need 2 and 3 among them")
+if not {"linear", "conv"} <= set(config["archs"]):
+    raise WorkflowError(f"archs {config['archs']}: the chapter on equal size needs linear and conv among them")
 if any(name in changes for changes in config["ablation"]["changes"].values() for name in ("tuned", "the textbook cell")):
     raise WorkflowError("ablation: the tuned and the textbook cell are lines of every ablation: name the changes only")
 ALWAYS = {"tuned": {}, "the textbook cell": {"preset": "textbook"}}
@@ -78,8 +87,31 @@ ABLATION = {
     }
     for arch, changes in config["ablation"]["changes"].items()
 }
+
+
+def matched(arch, latent_dim, seed, parameters):
+    """The arch's cell with its widths scaled to that many parameters."""
+    own = dict(dataset=config["dataset"], seed=seed, runs_root=f"{BUILD}/runs")
+    try:
+        return models.match_parameters(arch, latent_dim, parameters, **config["settings"] | own)
+    except InputError as error:
+        raise WorkflowError(f"edition {config['edition']}: {error}")
+
+
+CONVS = [c for c in GRID if c.arch == "conv"]
+# dense against conv at equal size: linear models of each conv's number of parameters, then both at further sizes
+EQUAL = [matched("linear", c.latent_dim, c.seed, models.count_parameters(models.build(c))) for c in CONVS]
+SIZED = [
+    matched(arch, config["sizes"]["latent_dim"], seed, parameters)
+    for parameters in config["sizes"]["parameters"]
+    for arch in ("linear", "conv")
+    for seed in config["seeds"]
+]
 CONFIGS = {c.run_name: c for c in GRID}
+MATCHED = {c.run_name: c for c in EQUAL + SIZED}
 ABLATED = {c.run_name: c for changes in ABLATION.values() for configs in changes.values() for c in configs}
+# the runs that have no page of their own
+BESIDE = ABLATED | {name: c for name, c in MATCHED.items() if name not in CONFIGS}
 if set(ABLATED) & set(CONFIGS):
     raise WorkflowError(f"ablation: settings {config['ablation']['settings']} make a cell of the grid: hold some images out")
 # a page for each cell's first seed; the other seeds are in the tables
@@ -88,8 +120,10 @@ SPEED = "bench/results.json" if Path("bench/results.json").exists() else ""
 CLASSIFIER = f"{BUILD}/runs/{config['dataset']}/classifier-s0"
 # the chapters on the latent space; those that a classifier judges
 LATENT = ["embeddings", "evolution", "map", "interpolation", "classes", "confusion"]
-JUDGED = ["map", "interpolation", "classes", "confusion"]
-STUDIES = ["grid", *LATENT, "ablation", "reproduce"]
+JUDGED = ["map", "interpolation", "classes", "confusion", "samples"]
+# the chapters that read metrics.json
+MEASURED = ["bound", "rate", "samples", "equal"]
+STUDIES = ["grid", *MEASURED, *LATENT, "ablation", "reproduce"]
 # what chapters show, or give to take along, beside a page
 FILES = ["grid-reconstructions.png", "evolution-plane.gif", "interpolation-morph.gif"]
 CHAPTERS = [
@@ -111,7 +145,7 @@ def flags(c):
 
 def studied(study):
     """The configs whose runs a study reads."""
-    return list(ABLATED.values()) if study == "ablation" else GRID
+    return {"ablation": list(ABLATED.values()), "equal": EQUAL + CONVS + SIZED}.get(study, GRID)
 
 
 def study_parameters(study):
@@ -121,8 +155,11 @@ def study_parameters(study):
             for arch, changes in ABLATION.items()
         }
         return {"lines": lines}
+    if study == "equal":
+        paths = {"linear": EQUAL, "conv": CONVS, "sized": SIZED}
+        return {name: [str(c.run_path) for c in configs] for name, configs in paths.items()}
     own = {"edition": config["edition"], "speed": SPEED} if study == "reproduce" else {}
-    if study not in ("evolution", "reproduce"):
+    if study not in ("evolution", "reproduce", "bound"):
         own["data_root"] = GRID[0].data_root
     if study in JUDGED:
         own["classifier"] = CLASSIFIER
@@ -131,6 +168,18 @@ def study_parameters(study):
 
 def finished(configs):
     return [f"{c.run_path}/model.safetensors" for c in configs]
+
+
+def evaluated(configs):
+    return [f"{c.run_path}/metrics.json" for c in configs]
+
+
+def depth(c):
+    """The options of vaelib evaluate for a config: all images for the models of ten dimensions of the first seed."""
+    own = {key: value for key, value in config["evaluation"].items() if key != "all_draws"}
+    if c.latent_dim == 10 and c.seed == config["seeds"][0] and c.run_name in CONFIGS:
+        own["all_draws"] = config["evaluation"].get("all_draws", 0)
+    return shlex.join(f"--{key.replace('_', '-')}={value}" for key, value in own.items())
 
 
 rule site:
@@ -149,9 +198,12 @@ rule site:
 
 DECIDE = ["__init__", "config", "data", "layers", "models", "objective", "run", "step", "training"]
 TRAINS = [f"vaelib/{name}.py" for name in DECIDE]
-
+MEASURES = [f"vaelib/{name}.py" for name in ("likelihood", "quality", "features", "density", "evaluation")]
 
 DRAW_LATENT = [f"vaelib/{name}.py" for name in ("latent", "latent_plots", "embedding", "density", "paths", "films")]
+
+
+DRAW_MEASURED = [f"vaelib/{name}.py" for name in ("measure_plots", "latent_plots", "comparison")]
 
 
 rule train:
@@ -172,15 +224,15 @@ rule train:
         "{EXECUTE} {input.template} {BUILD}/logs/{wildcards.run}.ipynb --until train -p {params.settings:q} > {log} 2>&1"
 
 
-rule ablate:
+rule train_beside:
     input:
         TRAINS,
     output:
         f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
     wildcard_constraints:
-        run="|".join(map(re.escape, ABLATED)),
+        run="|".join(map(re.escape, BESIDE)),
     params:
-        flags=lambda wildcards: flags(ABLATED[wildcards.run]),
+        flags=lambda wildcards: flags(BESIDE[wildcards.run]),
     log:
         f"{BUILD}/logs/{{run}}.log",
     shell:
@@ -200,6 +252,24 @@ rule classifier:
     shell:
         "rm -rf {CLASSIFIER} && {PYTHON} -m vaelib.cli classifier --dataset {config[dataset]} --runs-root {BUILD}/runs"
         " {params.flags} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        MEASURES,
+        f"{CLASSIFIER}/model.safetensors",
+        f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+    output:
+        f"{BUILD}/runs/{config['dataset']}/{{run}}/metrics.json",
+    wildcard_constraints:
+        run="|".join(map(re.escape, {**CONFIGS, **MATCHED})),
+    params:
+        depth=lambda wildcards: depth({**CONFIGS, **MATCHED}[wildcards.run]),
+    log:
+        f"{BUILD}/logs/{{run}}.evaluate.log",
+    shell:
+        "{PYTHON} -m vaelib.cli evaluate {BUILD}/runs/{config[dataset]}/{wildcards.run} --classifier {CLASSIFIER}"
+        " {params.depth} > {log} 2>&1"
 
 
 rule page:
@@ -226,6 +296,8 @@ rule study:
         lambda wildcards: [SPEED] if SPEED and wildcards.study == "reproduce" else [],
         lambda wildcards: [f"{CLASSIFIER}/model.safetensors"] if wildcards.study in JUDGED else [],
         lambda wildcards: DRAW_LATENT if wildcards.study in LATENT else [],
+        lambda wildcards: evaluated(studied(wildcards.study)) if wildcards.study in MEASURED else [],
+        lambda wildcards: DRAW_MEASURED if wildcards.study in MEASURED else [],
         "vaelib/tables.py",
         "vaelib/plots.py",
         template="notebooks/{study}.ipynb",

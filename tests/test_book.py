@@ -33,7 +33,8 @@ spec.loader.exec_module(stage)
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 LATENT = {"embeddings", "evolution", "map", "interpolation", "classes", "confusion"}
-STUDIES = {"grid", "ablation", "reproduce"} | LATENT
+MEASURED = {"bound", "rate", "samples", "equal"}
+STUDIES = {"grid", "ablation", "reproduce"} | LATENT | MEASURED
 PAGES = sorted((ROOT / "book" / "pages").glob("*.ipynb"))
 
 
@@ -81,7 +82,7 @@ def test_a_committed_page_is_whole(path):
     assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
     assert not any("parameters" in tag for cell in notebook.cells for tag in cell.metadata.get("tags", []))
     assert notebook.cells[0].source.startswith("# ")
-    wanted = {"reproduce": 0, "ablation": 1}.get(path.stem, 3)
+    wanted = {"reproduce": 0, "ablation": 1, "bound": 1, "equal": 2}.get(path.stem, 3)
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= wanted
     assert path.stat().st_size < 1_000_000
 

@@ -105,6 +105,15 @@ def test_a_vaes_first_bound_is_its_elbo(digits, generator):
     assert bounds[50].shape == effective.shape == (40,)
 
 
+def test_draws_decoded_in_bfloat16_say_the_same_in_the_mean(finished_run, digits):
+    model, x = finished_run.model(), digits.test_images
+    exact, _ = likelihood.bounded(model, x, [10, 100], torch.Generator().manual_seed(0))
+    rounded, _ = likelihood.bounded(model, x, [10, 100], torch.Generator().manual_seed(0), bfloat16=True)
+    for k in (10, 100):
+        assert not rounded[k].equal(exact[k])
+        assert abs((rounded[k] - exact[k]).mean().item()) < 0.02
+
+
 def test_images_are_bounded_in_batches(digits, generator, monkeypatch):
     """The draws are others in other batches, the bound is the same."""
     model = models.build(TrainingConfig(dataset="digits", latent_dim=1)).eval()

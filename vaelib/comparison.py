@@ -41,6 +41,16 @@ def compare(runs: list[Run], measures: list[str] | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def at_each_dimension(runs: list[Run], measures: list[str]) -> pd.DataFrame:
+    """compare of the runs of each latent_dim by themselves, which two archs share, with latent_dim as a column."""
+    dims = sorted({run.config.latent_dim for run in runs})
+    tables = []
+    for latent_dim in dims:
+        own = [run for run in runs if run.config.latent_dim == latent_dim]
+        tables.append(compare(own, measures).assign(latent_dim=latent_dim))
+    return pd.concat(tables, ignore_index=True)
+
+
 def by_model(runs: list[Run]) -> dict[str, list[Run]]:
     """The runs of each model, in the order of their seeds, under the run's name without its seed."""
     models = {}

@@ -92,10 +92,22 @@ def sample_gaussian(mean: Tensor, covariance: Tensor, count: int, generator: tor
     return (mean + eps @ torch.linalg.cholesky(covariance).T).float()
 
 
+def class_draws(
+    mu: Tensor, logvar: Tensor, labels: Tensor, classes: list[int], count: int, seed: int, diagonal: bool = False
+) -> Tensor:
+    """Codes drawn from a Gaussian fitted to each class's codes, float32 (len(classes) * count, latent_dim)."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = []
+    for label in classes:
+        mean, covariance = class_gaussian(mu, logvar, labels, label)
+        draws.append(sample_gaussian(mean, covariance.diag().diag() if diagonal else covariance, count, generator))
+    return torch.cat(draws)
+
+
 def sample_classes(
     model: VAE, images: data.ImageData, classes: list[int], count: int, seed: int, diagonal: bool = False
 ) -> Tensor:
-    """Decoded draws from a Gaussian fitted to each class's training codes, float32 (len(classes) * count, 28, 28).
+    """class_draws of the training images decoded, float32 (len(classes) * count, 28, 28).
 
     InputError for a class that the images do not have.
     """
@@ -104,9 +116,4 @@ def sample_classes(
         if label not in known:
             raise InputError(f"class {label}: accepted for {images.name} is one of {', '.join(map(str, known))}")
     mu, logvar = encode(model, images.train_images)
-    generator = torch.Generator().manual_seed(seed)
-    draws = []
-    for label in classes:
-        mean, covariance = class_gaussian(mu, logvar, images.train_labels, label)
-        draws.append(sample_gaussian(mean, covariance.diag().diag() if diagonal else covariance, count, generator))
-    return decode(model, torch.cat(draws))
+    return decode(model, class_draws(mu, logvar, images.train_labels, classes, count, seed, diagonal))

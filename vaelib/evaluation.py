@@ -17,7 +17,7 @@ from vaelib import InputError, __version__, data, density, latent, likelihood, o
 from vaelib.features import FeatureNetwork, remembered
 from vaelib.models import VAE
 from vaelib.run import Run, commit, write
-from vaelib.step import seeded
+from vaelib.step import pick_precision, seeded
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,19 @@ def of_likelihood(model: VAE, images: data.ImageData, run: Run, depth: Depth) ->
         "bits_per_pixel": likelihood.bits_per_pixel(negative_elbo),
     }
     chosen = likelihood.stratified(images.test_labels, min(depth.images, len(x)))
-    bounds, effective = likelihood.bounded(model, x[chosen], powers_of_ten(depth.draws), generator)
+    # a thousand draws weigh a rounding of the decoder's out: the test of it is in test_likelihood
+    bfloat16 = pick_precision("auto", torch.device("cpu")) == "bfloat16"
+    bounds, effective = likelihood.bounded(model, x[chosen], powers_of_ten(depth.draws), generator, bfloat16)
     per_image |= {f"l{k}_nats": bound for k, bound in bounds.items()}
     per_image |= {"gap_nats": bounds[depth.draws] - bounds[1], "effective_samples": effective}
     if depth.all_draws:
-        bounds, _ = likelihood.bounded(model, x, powers_of_ten(depth.all_draws), generator, "likelihood, all images")
+        counts = powers_of_ten(depth.all_draws)
+        bounds, _ = likelihood.bounded(model, x, counts, generator, bfloat16, "likelihood, all images")
         per_image |= {f"all_l{k}_nats": bound for k, bound in bounds.items()}
     return {
         "measures": {name: over("images", value) for name, value in per_image.items()}
         | {"active_units": single(likelihood.active_units(mu).sum().item())},
+        "draws_decoded_in": "bfloat16" if bfloat16 else "float32",
         "log_images": math.log(len(x)),
         "entropy_floor_nats": objective.pixel_entropy(data.as_float(x)).double().mean().item(),
         "kl_by_dimension": latent.kl_by_dimension(mu, logvar).tolist(),
@@ -159,7 +163,7 @@ def of_samples(
     mu, logvar = latent.encode(model, images.train_images)
     mixture = density.fit_mixture(mu, logvar)
     classes = images.train_labels.unique().tolist()
-    each = -(-count // len(classes))
+    by_class = density.class_draws(mu, logvar, images.train_labels, classes, -(-count // len(classes)), seed=0)
     order = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(0))
     real = images.train_images[order[: min(resamplings, len(order) // count) * count]]
 
@@ -169,7 +173,7 @@ def of_samples(
     sets = {
         "prior": drawn(lambda seed: latent.sample_prior(model, latent_dim, count, seed)),
         "mixture": drawn(lambda seed: latent.decode(model, density.sample_mixture(mixture, count, seed))),
-        "classes": [network.features(density.sample_classes(model, images, classes, each, seed=0))],
+        "classes": [network.features(latent.decode(model, by_class))],
         "reconstructions": [network.features(latent.reconstruct(model, x))],
         "real": list(remembered(network, real).split(count)),
     }

@@ -60,10 +60,12 @@ def log_weights(
     draws: int,
     generator: torch.Generator,
     log_likelihood: Callable[[Tensor, Tensor], Tensor] = objective.log_likelihood,
+    bfloat16: bool = False,
 ) -> Tensor:
     """log p(x|z) + log p(z) - log q(z|x) for that many draws z from q(z|x) of each image x, float64 (draws, B).
 
-    Burda et al. 2016, eq. 7. log_likelihood is of a batch of what the decoder returns, given its images.
+    Burda et al. 2016, eq. 7. log_likelihood is of a batch of what the decoder returns, given its images; bfloat16
+    lets the decoder multiply in it.
     """
     mu, logvar = model.encode(x)
     spread = (0.5 * logvar).exp()
@@ -74,7 +76,9 @@ def log_weights(
         z = mu + spread * eps
         # the constants of log p(z) and log q(z|x) cancel
         prior_to_posterior = 0.5 * (eps.square() - z.square() + logvar).sum(1)
-        rows.append((log_likelihood(model.decode(z), x) + prior_to_posterior).double())
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            decoded = model.decode(z)
+        rows.append((log_likelihood(decoded, x) + prior_to_posterior).double())
     return torch.stack(rows)
 
 
@@ -102,16 +106,21 @@ def effective_samples(log_weights: Tensor) -> Tensor:
 
 
 def bounded(
-    model: VAE, images: Tensor, counts: Sequence[int], generator: torch.Generator, name: str = "likelihood"
+    model: VAE,
+    images: Tensor,
+    counts: Sequence[int],
+    generator: torch.Generator,
+    bfloat16: bool = False,
+    name: str = "likelihood",
 ) -> tuple[dict[int, Tensor], Tensor]:
     """importance_bounds of uint8 images for each k of counts, and effective_samples of the largest, (N,) each.
 
-    Shows a progress bar on a terminal.
+    bfloat16 is as in log_weights. Shows a progress bar on a terminal.
     """
     bounds, effective = [], []
     with tqdm(total=len(images), unit=" images", desc=name, disable=None, leave=False) as bar:
         for batch in images.split(BATCH):
-            weights = log_weights(model, data.as_float(batch), max(counts), generator)
+            weights = log_weights(model, data.as_float(batch), max(counts), generator, bfloat16=bfloat16)
             bounds.append(importance_bounds(weights, counts))
             effective.append(effective_samples(weights))
             bar.update(len(batch))

@@ -85,22 +85,27 @@ def scores(pictures: Tensor, classifier: Classifier, references: Tensor) -> pd.D
     probabilities = classifier.named(features).reshape(len(pictures), steps, -1)
     highest, labels = probabilities.max(-1)
     step = features.reshape(len(pictures), steps, -1).diff(dim=1).norm(dim=2)
-    nearest = nearest_distance(pictures[:, 1:-1].flatten(0, 1), references).reshape(len(pictures), -1)
+    distances = nearest_distance(pictures[:, 1:-1].flatten(0, 1), references)
     return pd.DataFrame(
         {
             "confidence": highest[:, 1:-1].mean(1),
             "label_changes": (labels.diff(dim=1) != 0).sum(1),
-            "nearest": nearest.mean(1),
+            "nearest": distances.reshape(len(pictures), -1).mean(1),
             "evenness": step.mean(1) / step.amax(1).clamp(min=1e-12),
         }
     )
 
 
 @torch.inference_mode()
-def nearest_distance(pictures: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distance of each picture (N, 28, 28) to the nearest of the uint8 references (M, 1, 28, 28), (N,)."""
+def nearest(pictures: Tensor, references: Tensor) -> Tensor:
+    """Which of the uint8 references (M, 1, 28, 28) is nearest to each picture (N, 28, 28) in pixels, (N,)."""
     x, others = pictures.flatten(1), data.as_float(references).flatten(1)
     squares = others.square().sum(1)
     # |a - b|^2 as |a|^2 - 2ab + |b|^2 finds the nearest by one matrix product; its value would lose digits
-    nearest = torch.cat([(squares - 2 * part @ others.T).argmin(1) for part in x.split(1000)])
-    return (x - others[nearest]).norm(dim=1)
+    return torch.cat([(squares - 2 * part @ others.T).argmin(1) for part in x.split(1000)])
+
+
+def nearest_distance(pictures: Tensor, references: Tensor) -> Tensor:
+    """Euclidean distance of each picture (N, 28, 28) to the nearest of the uint8 references (M, 1, 28, 28), (N,)."""
+    closest = data.as_float(references[nearest(pictures, references)])
+    return (pictures.flatten(1) - closest.flatten(1)).norm(dim=1)
