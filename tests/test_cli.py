@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vaelib import data, density, evaluation, latent
+from vaelib import classifier, data, density, evaluation, latent, quality
 from vaelib.cli import main
 from vaelib.config import TrainingConfig
 from vaelib.run import Run
@@ -271,10 +271,32 @@ def test_a_run_is_evaluated_and_compared(tmp_path, capsys, monkeypatch):
     assert "linear-d2-epochs1-encoder_widths16" in out[2]
     assert "images" in out[4]
     assert "unknown" in out[5]
-    assert main(["fid", paths[0], "digits:test", "--count=300", f"--classifier={tmp_path}/digits/classifier-s0"]) == 0
+    judge = f"--classifier={tmp_path}/digits/classifier-s0"
+    assert main(["fid", paths[0], "digits:test", "--count=300", judge]) == 0
     out, _ = lines(capsys)
     assert out[0] == f"300 images of {paths[0]} against 360 of digits:test"
-    assert {line.split()[0] for line in out} >= {"FID", "KID", "precision", "recall", "density", "coverage"}
+    shown = {line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in out}
+    assert set(shown) >= {"FID", "FID at endless N", "KID", "precision", "recall", "density", "coverage"}
+    seen = classifier.Classifier.load(f"{tmp_path}/digits/classifier-s0").features
+    drawn = latent.sample_prior(Run.load(paths[0]).model(), 2, 300, 0)
+    expected = quality.fid(seen(drawn), seen(data.load("digits").test_images))
+    assert float(shown["FID"]) == pytest.approx(expected, rel=1e-5)
+    np.save(tmp_path / "few.npy", np.zeros((3, 28, 28)))
+    assert main(["fid", f"{tmp_path}/few.npy", "digits:test", judge]) == 2
+    assert lines(capsys)[1] == ["vaelib: 3 images: accepted are 6 at least, for 5 neighbours"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_fewer_images_than_features_are_said_in_one_line(tmp_path, capsys):
+    main(["classifier", "--dataset=digits", "--epochs=1", f"--runs-root={tmp_path}"])
+    lines(capsys)
+    judge = f"--classifier={tmp_path}/digits/classifier-s0"
+    assert main(["fid", "digits:train", "digits:test", "--count=100", judge]) == 0
+    _, err = lines(capsys)
+    assert err == [
+        "vaelib: FID of 100 images by 128 features says more about their number than about the images: "
+        "give 129 at least"
+    ]
 
 
 def test_a_feature_network_that_was_named_must_be_there(finished_run, tmp_path, capsys):

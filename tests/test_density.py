@@ -131,3 +131,26 @@ def test_a_class_that_is_not_there_is_refused(digits):
     model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
     with pytest.raises(InputError, match="class 12: accepted for digits is one of 0, 1, 2"):
         density.sample_classes(model, small, [12], 5, seed=0)
+
+
+def test_a_mixture_has_the_moments_of_the_codes_and_mixes_its_components(generator):
+    """Two far groups of codes, each with the spread of its q(z|x)."""
+    mu = torch.cat([torch.full((400, 2), -4.0), torch.full((400, 2), 4.0)])
+    fitted = density.fit_mixture(mu, torch.zeros(800, 2), components=2)
+    assert fitted.means_[:, 0].round() == pytest.approx([-4, 4]) or fitted.means_[:, 0].round() == pytest.approx(
+        [4, -4]
+    )
+    np.testing.assert_allclose(fitted.covariances_, [np.eye(2)] * 2, atol=0.25)
+    draws = density.sample_mixture(fitted, 1000, seed=1)
+    assert draws.dtype == torch.float32
+    assert draws.mean().item() == pytest.approx(0, abs=0.4)
+    assert 0.3 < (draws[:50, 0] > 0).float().mean() < 0.7
+    assert draws.equal(density.sample_mixture(fitted, 1000, seed=1))
+    assert not draws.equal(density.sample_mixture(fitted, 1000, seed=2))
+
+
+def test_classes_are_drawn_as_often_as_asked(generator):
+    labels = torch.tensor([0] * 50 + [1] * 50)
+    mu = torch.where(labels[:, None] == 0, -20.0, 20.0) + torch.randn(100, 1, generator=generator)
+    draws = density.class_draws(mu, torch.zeros(100, 1), labels, {0: 7, 1: 3}, seed=0)
+    assert (draws[:, 0] < 0).tolist() == [True] * 7 + [False] * 3

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import small_config
 
-from vaelib import InputError, classifier, evaluation, features, latent, quality
+from vaelib import InputError, classifier, data, evaluation, features, latent, quality
 from vaelib.training import train
 
 DEPTH = evaluation.Depth(draws=20, images=50, all_draws=4, resamplings=2)
@@ -22,7 +22,8 @@ def evaluated(finished_run, judge, digits, tmp_path_factory):
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     yield evaluation.evaluate(finished_run, digits, {"mnist": judge}, {"inception": "not here"}, DEPTH)
     patch.undo()
-    (finished_run.path / "metrics.json").unlink()
+    for name in ("metrics.json", "metrics.npz"):
+        (finished_run.path / name).unlink()
 
 
 def test_the_file_holds_what_was_found(evaluated, finished_run):
@@ -50,6 +51,8 @@ def test_bounds_and_gap_belong_together(evaluated):
     found = {name: one["value"] for name, one in evaluated["measures"].items()}
     assert found["l1_nats"] < found["l10_nats"] < found["l20_nats"]
     assert found["gap_nats"] == pytest.approx(found["l20_nats"] - found["l1_nats"])
+    assert found["negative_bound_nats"] == pytest.approx(found["negative_elbo_nats"] - found["gap_nats"])
+    assert evaluation.bound_counts(evaluated) == [1, 10, 20]
     assert 1 <= found["effective_samples"] <= 20
     assert found["recon_at_mean_nats"] < found["recon_nats"]
     floor = found["recon_nats"] - found["recon_above_floor_nats"]
@@ -116,6 +119,60 @@ def test_inception_goes_the_same_way(finished_run, digits, tmp_path, monkeypatch
             return [torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)[:, :8, None, None]]
 
     network = features.Inception(Small(), "0")
-    content = evaluation.of_samples(finished_run.model(), digits, 2, network, 1)
+    sets = evaluation.samples(finished_run.model(), digits, 2, 1)
+    content = evaluation.of_samples(sets, digits, network, 1)
     assert content["prior_fid"]["n"] == 1
     assert content["prior_fid"]["value"] > content["real_fid"]["value"]
+    assert "prior_fid_1024" not in content  # of 360 images
+
+
+def test_sets_are_as_large_as_the_split_and_of_its_classes(finished_run, digits):
+    sets = evaluation.samples(finished_run.model(), digits, 2, 2)
+    assert {name: len(draws) for name, draws in sets.items()} == {
+        "prior": 2, "mixture": 2, "classes": 1, "reconstructions": 1
+    }  # fmt: skip
+    for name, draws in sets.items():
+        for pictures in draws:
+            assert abs(len(pictures) - 360) <= 5, name
+    assert not sets["prior"][0].equal(sets["prior"][1])
+
+
+def test_the_legacy_fid_is_of_1024_at_random():
+    """A test file in the order of its writers must not decide it."""
+    generator = torch.Generator().manual_seed(0)
+    ordered = torch.cat([torch.randn(1000, 4, generator=generator), torch.randn(1000, 4, generator=generator) + 3])
+
+    class Given:
+        sha256 = "given"
+
+        def features(self, images):
+            return images.reshape(len(images), -1)[:, :4]
+
+    everything = torch.zeros(2000, 1, 28, 28)
+    everything[:, 0, 0, :4] = ordered
+    labels = torch.zeros(2000, dtype=torch.long)
+    split = data.ImageData("given", everything, labels, everything, labels)
+    shuffled = everything[torch.randperm(2000, generator=generator), 0]
+    found = evaluation.of_samples({"prior": [shuffled]}, split, Given(), 1)
+    assert found["prior_fid_1024"]["value"] < 0.2
+    assert quality.fid(ordered[:1024], ordered) > 1
+
+
+def test_what_an_earlier_evaluation_found_is_kept(run, digits, judge, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shallow = evaluation.Depth(draws=1, images=5, resamplings=1)
+    first = evaluation.evaluate(run, digits, {"mnist": judge}, depth=dataclasses.replace(shallow, all_draws=2))
+    again = evaluation.evaluate(run, digits, {}, {"mnist": "not here"}, shallow)
+    for name in ("mnist_prior_fid", "all_l2_nats"):
+        assert again["measures"][name] == first["measures"][name]
+    assert again["networks"]["mnist"] == judge.facts()
+    assert again["missing"] == {}
+    assert set(evaluation.per_image(run)) >= {"negative_elbo_nats", "l1_nats"}
+
+
+def test_a_model_that_returns_no_number_is_refused(run, digits, monkeypatch):
+    before = {file: file.read_bytes() for file in run.path.iterdir()}
+    monkeypatch.setattr(evaluation.likelihood, "bits_per_pixel", lambda nats: nats * float("nan"))
+    with pytest.raises(InputError, match="a measure is not a number"):
+        evaluation.evaluate(run, digits, {}, depth=evaluation.Depth(draws=1, images=5))
+    assert {file: file.read_bytes() for file in run.path.iterdir()} == before

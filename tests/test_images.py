@@ -34,7 +34,8 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
 
 
 def test_black_and_white_are_no_reason_to_refuse(tmp_path):
-    for array in (np.zeros((2, 28, 28), np.uint8), np.zeros((2, 28, 28)), np.ones((2, 28, 28))):
+    bright = np.full((2, 28, 28), 200, np.uint8)
+    for array in (np.zeros((2, 28, 28), np.uint8), bright, np.zeros((2, 28, 28)), np.ones((2, 28, 28))):
         assert len(images.read(saved(tmp_path / "a.npy", array))) == 2
 
 
@@ -96,8 +97,25 @@ def test_a_broken_picture_or_array_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a.npy holds no array that can be read"):
         images.read(str(tmp_path / "a.npy"))
     np.savez(tmp_path / "two.npz", a=GREY, b=GREY)
-    with pytest.raises(InputError, match=r"two.npz holds a, b: accepted is one array"):
+    with pytest.raises(InputError, match=rf"^{tmp_path}/two.npz holds a, b: accepted is one array"):
         images.read(str(tmp_path / "two.npz"))
+    np.savez_compressed(tmp_path / "torn.npz", a=GREY)
+    content = bytearray((tmp_path / "torn.npz").read_bytes())
+    content[1000:1100] = bytes(100)
+    (tmp_path / "torn.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"torn.npz holds no array that can be read"):
+        images.read(str(tmp_path / "torn.npz"))
+
+
+def test_some_are_drawn_at_random(tmp_path, digits):
+    some = images.read("digits:test", count=50, seed=1)
+    known = [image.numpy().tobytes() for image in digits.test_images]
+    places = [known.index(image.numpy().tobytes()) for image in some]
+    assert len(some) == 50
+    assert places != sorted(places)
+    assert some.equal(images.read("digits:test", count=50, seed=1))
+    with pytest.raises(InputError, match="count 361: digits:test has 360 images"):
+        images.read("digits:test", count=361)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.npy", "mnist:valid"])

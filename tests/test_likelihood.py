@@ -115,22 +115,34 @@ def test_draws_decoded_in_bfloat16_say_the_same_in_the_mean(finished_run, digits
 
 
 def test_images_are_bounded_in_batches(digits, generator, monkeypatch):
-    """The draws are others in other batches, the bound is the same."""
+    """A decoder that ignores z, an encoder that answers with the prior: every bound is log p(x) itself."""
     model = models.build(TrainingConfig(dataset="digits", latent_dim=1)).eval()
-    whole, _ = likelihood.bounded(model, digits.test_images[:30], [100], generator)
+    with torch.no_grad():
+        for layer in (model.encoder[-1], model.decoder[0]):
+            layer.weight.zero_()
+            layer.bias.zero_()
     monkeypatch.setattr(likelihood, "BATCH", 7)
-    parts, _ = likelihood.bounded(model, digits.test_images[:30], [100], generator)
-    assert (parts[100] - whole[100]).mean().abs() < 0.5
-    assert torch.corrcoef(torch.stack([parts[100], whole[100]]))[0, 1] > 0.9
+    x = digits.test_images[:30]
+    bounds, effective = likelihood.bounded(model, x, [1, 10], generator)
+    expected = objective.log_likelihood(model.decode(torch.zeros(30, 1)), data.as_float(x)).double()
+    for k in (1, 10):
+        torch.testing.assert_close(bounds[k], expected, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(effective, torch.full((30,), 10.0).double())
 
 
-def test_a_stratified_choice_is_even_and_always_the_same(digits):
+def test_a_stratified_choice_has_the_shares_of_the_set_and_is_always_the_same(digits):
     chosen = likelihood.stratified(digits.test_labels, 100)
-    assert digits.test_labels[chosen].bincount().tolist() == [10] * 10
+    shares = digits.test_labels.bincount() / 3.6
+    assert (digits.test_labels[chosen].bincount() - shares).abs().max() <= 1
     assert len(chosen.unique()) == 100
     assert chosen.equal(likelihood.stratified(digits.test_labels, 100))
     assert set(likelihood.stratified(digits.test_labels, 50).tolist()) <= set(chosen.tolist())
     assert likelihood.stratified(digits.test_labels, 360).tolist() == list(range(360))
+
+
+def test_a_rare_class_stays_rare():
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    assert labels[likelihood.stratified(labels, 200)].bincount().tolist() == [180, 20]
 
 
 @pytest.mark.parametrize("count", [0, 361])

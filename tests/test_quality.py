@@ -61,10 +61,20 @@ def test_fid_of_identical_images_is_that_of_a_point(generator):
 
 def test_fewer_images_than_features_are_warned_of(generator):
     few, many = torch.randn(5, 8, generator=generator), torch.randn(100, 8, generator=generator)
-    with pytest.warns(UserWarning, match="5 images by 8 features"):
+    with pytest.warns(UserWarning, match="5 images by 8 features .* give 9 at least"):
         quality.fid(few, many)
-    with pytest.raises(InputError, match="FID of 1 images"):
+    with (
+        pytest.warns(UserWarning, match="1 images by 8"),
+        pytest.raises(InputError, match=r"^1 images: accepted are 2"),
+    ):
         quality.fid(few[:1], many)
+
+
+def test_features_that_are_not_numbers_are_refused(generator):
+    one, other = two_sets(generator=generator)
+    one[0, 0] = float("nan")
+    with pytest.raises(InputError, match="no FID of these features"):
+        quality.fid(one, other)
 
 
 def test_the_extrapolated_fid_has_lost_its_bias(generator):
@@ -74,20 +84,34 @@ def test_the_extrapolated_fid_has_lost_its_bias(generator):
     assert abs(quality.fid_infinity(one, other)) < 0.35 * biased
 
 
+def test_the_extrapolated_fid_of_different_sets_is_near_the_fid_of_many(generator):
+    one, other = two_sets(n=20_000, generator=generator)
+    assert quality.fid_infinity(one[:2000], other) == pytest.approx(quality.fid(one, other), rel=0.05)
+
+
 def test_kid_is_scikit_learns_polynomial_kernel(generator):
     one, other = two_sets(n=60, generator=generator)
-    found = quality.kid(one, other)
     xx, yy, xy = (
         polynomial_kernel(a.double(), b.double(), degree=3, gamma=1 / 8, coef0=1)
         for a, b in ((one, one), (other, other), (one, other))
     )
     n = 60
     expected = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (n * (n - 1)) - 2 * xy.mean()
-    torch.testing.assert_close(found, torch.full((50,), expected, dtype=torch.float64))
+    assert quality.squared_mmd(one.double(), other.double()).item() == pytest.approx(expected)
+
+
+def test_kid_is_over_subsets_that_differ(generator):
+    """Of few images too: fifty times the same would look like a number without an error."""
+    one, other = two_sets(n=360, generator=generator)
+    values = quality.kid(one, other)
+    assert values.shape == (50,)
+    assert values.std() > 0.01
+    whole = quality.squared_mmd(one.double(), other.double())
+    assert values.mean().item() == pytest.approx(whole.item(), abs=4 * values.std().item() / 50**0.5 + 0.05)
 
 
 def test_kid_of_one_distribution_is_zero_at_any_n(generator):
-    for n in (100, 1000):
+    for n in (200, 2000):
         one, other = torch.randn(2, n, 10, generator=generator)
         values = quality.kid(one, other, seed=n)
         assert abs(values.mean().item()) < 0.1
@@ -156,7 +180,14 @@ def test_the_controls_are_what_their_names_say(digits):
     assert {len(images) for images in sets.values()} == {360}
     assert {images.dtype for images in sets.values()} == {torch.uint8}
     assert sets["black images"].max() == 0
+    known = {image.numpy().tobytes() for image in digits.train_images}
+    for name in ("training images", "a hundredth of them, copied"):
+        assert {image.numpy().tobytes() for image in sets[name]} <= known
     assert len(sets["a hundredth of them, copied"].flatten(1).unique(dim=0)) == 3
+    assert len(sets["training images"].flatten(1).unique(dim=0)) == 360
+    mean = digits.train_images.double().mean(0)
+    assert (sets["the mean image"].double() - mean).abs().max() <= 0.5
+    assert sets["noise"].double().mean().item() == pytest.approx(127.5, abs=1)
     assert (
         sets["the test images themselves"]
         .flatten(1)

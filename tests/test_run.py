@@ -186,3 +186,9 @@ def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path):
     left = {path.name for path in config.run_path.iterdir() if not path.name.startswith("events")}
     assert left <= {"config.json", "history.csv"}
     assert train(config).finished
+
+
+def test_a_classifier_is_no_run(run):
+    (run.path / "config.json").write_text('{"classifier": {}, "provenance": {}}')
+    with pytest.raises(InputError, match="is a classifier: accepted is a run"):
+        Run.load(run.path)

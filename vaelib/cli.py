@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import inspect
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; 0 when it worked, 2 after one line on stderr when what was asked for cannot be done."""
     usage_error = typer.BadParameter.__base__  # of whichever click typer carries
     try:
-        return app(arguments, standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"vaelib: {message}", file=sys.stderr)
+            return app(arguments, standalone_mode=False) or 0
     except usage_error as error:
         message = error.format_message()
     except InputError as error:
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     except (KeyboardInterrupt, typer.Abort):
-        print("vaelib: interrupted; the same command goes on where it was", file=sys.stderr)
+        print("vaelib: interrupted; a training goes on where it was when asked for again", file=sys.stderr)
         return 130
     print(message if message.startswith("Usage:") else f"vaelib: {message}", file=sys.stderr)
     return 2

@@ -3,9 +3,13 @@
 Images are uint8 (N, 1, 28, 28); mu, logvar and codes are (N, latent_dim); log densities are in nats, float64.
 """
 
+import copy
 import math
+import warnings
 
+import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -58,19 +62,23 @@ def holes(model: VAE, images: Tensor, classifier, count: int = 2000) -> dict[str
 
 
 def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0) -> GaussianMixture:
-    """A mixture of full-covariance Gaussians fitted to one draw of each image's q(z|x): Ghosh et al. 2020, sec. 5.
+    """A mixture of full-covariance Gaussians fitted to one draw of each image's q(z|x), after Ghosh et al. 2020.
 
-    A stand-in for the aggregate posterior: to draw from it, and not from the prior, stays out of the holes.
+    A stand-in for the aggregate posterior: to draw from it, and not from the prior, stays out of the prior's holes.
+    A fit that has not settled after 500 rounds is taken as it is.
     """
     eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed))
     z = mu + (0.5 * logvar).exp() * eps
-    return GaussianMixture(components, random_state=seed, max_iter=500).fit(z.double().numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return GaussianMixture(components, random_state=seed, max_iter=500).fit(z.double().numpy())
 
 
 def sample_mixture(mixture: GaussianMixture, count: int, seed: int) -> Tensor:
-    """Draws from the mixture, float32 (count, latent_dim)."""
-    z, _ = mixture.set_params(random_state=seed).sample(count)
-    return torch.from_numpy(z).float()
+    """Draws from the mixture in a random order, float32 (count, latent_dim)."""
+    z, _ = copy.copy(mixture).set_params(random_state=seed).sample(count)
+    # they come component by component: the first few would be of one
+    return torch.from_numpy(np.random.default_rng(seed).permutation(z)).float()
 
 
 def class_gaussian(mu: Tensor, logvar: Tensor, labels: Tensor, label: int) -> tuple[Tensor, Tensor]:
@@ -93,12 +101,15 @@ def sample_gaussian(mean: Tensor, covariance: Tensor, count: int, generator: tor
 
 
 def class_draws(
-    mu: Tensor, logvar: Tensor, labels: Tensor, classes: list[int], count: int, seed: int, diagonal: bool = False
+    mu: Tensor, logvar: Tensor, labels: Tensor, counts: dict[int, int], seed: int, diagonal: bool = False
 ) -> Tensor:
-    """Codes drawn from a Gaussian fitted to each class's codes, float32 (len(classes) * count, latent_dim)."""
+    """Codes drawn from a Gaussian fitted to each class's codes, float32 (N, latent_dim), class by class.
+
+    counts says how many of each class; N is their sum.
+    """
     generator = torch.Generator().manual_seed(seed)
     draws = []
-    for label in classes:
+    for label, count in counts.items():
         mean, covariance = class_gaussian(mu, logvar, labels, label)
         draws.append(sample_gaussian(mean, covariance.diag().diag() if diagonal else covariance, count, generator))
     return torch.cat(draws)
@@ -116,4 +127,4 @@ def sample_classes(
         if label not in known:
             raise InputError(f"class {label}: accepted for {images.name} is one of {', '.join(map(str, known))}")
     mu, logvar = encode(model, images.train_images)
-    return decode(model, class_draws(mu, logvar, images.train_labels, classes, count, seed, diagonal))
+    return decode(model, class_draws(mu, logvar, images.train_labels, dict.fromkeys(classes, count), seed, diagonal))

@@ -1,7 +1,8 @@
 """Everything that is measured of a finished run, kept beside its weights in metrics.json.
 
-A measure is {"value", "error", "n", "over"}: the error is the standard error of a mean over n images, or the standard
-deviation over n resamplings or subsets; there is none where n is 1.
+A measure is {"value", "error", "n", "over"}: over n "images" the error is the standard error of their mean, over
+"resamplings" or "subsets" the standard deviation; what is taken "once" has none. metrics.npz has the measures over
+images of each image, so that two models can be compared image by image.
 """
 
 import hashlib
@@ -10,14 +11,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaelib import InputError, __version__, data, density, latent, likelihood, objective, quality
 from vaelib.features import FeatureNetwork, remembered
 from vaelib.models import VAE
-from vaelib.run import Run, commit, write
+from vaelib.run import Run, commit, npz_bytes, write
 from vaelib.step import pick_precision, seeded
+
+LEGACY = 1024  # images that reports like to quote a FID of
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,6 @@ class Depth:
     resamplings: int = 5
 
 
-def powers_of_ten(draws: int) -> list[int]:
-    """The k of the bounds L_k that so many draws give: the powers of ten that divide them, and all of them."""
-    powers = [10**power for power in range(len(str(draws)))]
-    return sorted({k for k in powers if draws % k == 0} | {draws})
-
-
 def evaluate(
     run: Run,
     images: data.ImageData,
@@ -50,8 +48,9 @@ def evaluate(
     """What metrics.json holds, once it is written.
 
     networks are those that samples are compared by, under the names that their measures begin with; missing says
-    of others why they are not there. InputError for an unfinished run, and where the images are not those that the
-    run learnt.
+    of others why they are not there. Of an earlier evaluation of the same weights, the bounds on all images and the
+    measures by other networks are kept. InputError for an unfinished run, and where the images are not those that
+    the run learnt.
     """
     depth = depth or Depth()
     model = run.model()
@@ -59,6 +58,7 @@ def evaluate(
         raise InputError(f"{run.path} learnt other images than this {images.name}")
     if run.config.held_out:
         images = data.hold_out(images, run.config.held_out)
+    facts, per_image = of_likelihood(model, images, run, depth)
     content = {
         "weights_sha256": weights_sha256(run),
         "data_sha256": run.provenance["data_sha256"],
@@ -68,28 +68,62 @@ def evaluate(
         "torch": torch.__version__,
         "vaelib": __version__,
         "commit": commit(),
-        **of_likelihood(model, images, run, depth),
+        **facts,
     }
+    sets = samples(model, images, run.config.latent_dim, depth.resamplings) if networks else {}
     for name, network in networks.items():
-        found = of_samples(model, images, run.config.latent_dim, network, depth.resamplings)
+        found = of_samples(sets, images, network, depth.resamplings)
         content["measures"] |= {f"{name}_{key}": measure for key, measure in found.items()}
-    write(run.path / "metrics.json", json.dumps(content, indent=1).encode())
+    _keep(run, content)
+    try:
+        text = json.dumps(content, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{run.path}: a measure is not a number, the model's weights are of no use") from error
+    write(run.path / "metrics.npz", npz_bytes({name: each.float().numpy() for name, each in per_image.items()}))
+    write(run.path / "metrics.json", text.encode())
     return content
+
+
+def _keep(run: Run, content: dict[str, Any]):
+    """Adds what an earlier evaluation of these weights found and this one did not look for: it may have cost hours."""
+    try:
+        earlier = read(run)
+    except InputError:
+        return
+    others = [name for name in earlier["networks"] if name not in content["networks"]]
+    for name in others:
+        content["networks"][name] = earlier["networks"][name]
+        content["missing"].pop(name, None)
+    for name, measure in earlier["measures"].items():
+        if name.startswith(("all_l", *(f"{other}_" for other in others))):
+            content["measures"].setdefault(name, measure)
 
 
 def read(run: Run) -> dict[str, Any]:
     """What evaluate found of the run; InputError where there is no metrics.json, or one of other weights."""
+    sha256 = weights_sha256(run)
     file = run.path / "metrics.json"
     if not file.is_file():
         raise InputError(f"{run.path} has no metrics.json: vaelib evaluate {run.path} makes it")
     try:
         content = json.loads(file.read_text())
-        right = content["weights_sha256"] == weights_sha256(run) and content["measures"]
+        right, measures = content["weights_sha256"] == sha256, content["measures"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged: {error!r}") from error
+        raise InputError(f"{file} is damaged: {error!r}; vaelib evaluate {run.path} makes it anew") from error
     if not right:
         raise InputError(f"{file} was measured of other weights: vaelib evaluate {run.path} measures these")
+    if not isinstance(measures, dict) or not measures:
+        raise InputError(f"{file} has no measures: vaelib evaluate {run.path} makes it anew")
     return content
+
+
+def per_image(run: Run) -> dict[str, np.ndarray]:
+    """The measures over images of each image, (N,); InputError where metrics.npz cannot be read."""
+    try:
+        with np.load(run.path / "metrics.npz") as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{run.path}/metrics.npz cannot be read: vaelib evaluate {run.path} makes it") from error
 
 
 def values(run: Run) -> dict[str, float]:
@@ -97,12 +131,18 @@ def values(run: Run) -> dict[str, float]:
     return {name: measure["value"] for name, measure in read(run)["measures"].items()}
 
 
+def bound_counts(content: dict[str, Any]) -> list[int]:
+    """The k of the bounds L_k that an evaluation holds, the smallest first."""
+    return sorted(int(name[1:-5]) for name in content["measures"] if name[0] == "l" and name[1:-5].isdigit())
+
+
 def as_text(content: dict[str, Any]) -> str:
     """What metrics.json holds as a table, a line for each measure."""
     lines = [f"{content['split']} images, in nats unless named otherwise; log N = {content['log_images']:.2f}"]
     for name, one in content["measures"].items():
-        error = "" if one["error"] is None else f" ± {one['error']:.3f} over {one['n']:,} {one['over']}"
-        lines.append(f"  {name:36} {one['value']:12.3f}{error}")
+        kind = "standard error" if one["over"] == "images" else "deviation"
+        error = "" if one["error"] is None else f"  {kind} {one['error']:.3g} over {one['n']:,} {one['over']}"
+        lines.append(f"  {name:36} {one['value']:12.6g}{error}")
     lines += [f"  {name}: {fact}" for name, facts in content["networks"].items() for fact in facts.values()]
     return "\n".join(lines + [f"  {name} is missing: {reason}" for name, reason in content["missing"].items()])
 
@@ -113,26 +153,34 @@ def weights_sha256(run: Run) -> str:
     return hashlib.sha256((run.path / "model.safetensors").read_bytes()).hexdigest()
 
 
-def of_likelihood(model: VAE, images: data.ImageData, run: Run, depth: Depth) -> dict[str, Any]:
-    """The measures in nats, and of each dimension its KL and how its mean code varies, of the measured split."""
+def powers_of_ten(draws: int) -> list[int]:
+    """The k of the bounds L_k that so many draws give: the powers of ten that divide them, and all of them."""
+    powers = [10**power for power in range(len(str(draws)))]
+    return sorted({k for k in powers if draws % k == 0} | {draws})
+
+
+def of_likelihood(
+    model: VAE, images: data.ImageData, run: Run, depth: Depth
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The measures in nats, with what goes with them, of the measured split; and those over images of each image."""
     x, latent_dim = images.test_images, run.config.latent_dim
     # under the seed of the evaluations in training: the same draws, the same numbers
     generator = seeded(run.config.seed, 0, torch.device("cpu"))
     terms = likelihood.elbo_terms(model, x, latent_dim, generator)
-    negative_elbo = terms["recon"] + terms["kl"]
+    negative_elbo, entropy = terms["recon"] + terms["kl"], objective.pixel_entropy(data.as_float(x)).double()
     mu, logvar = latent.encode(model, x)
     per_image = {
         "recon_nats": terms["recon"],
         "kl_nats": terms["kl"],
         "negative_elbo_nats": negative_elbo,
-        "recon_above_floor_nats": terms["recon"] - objective.pixel_entropy(data.as_float(x)).double(),
+        "recon_above_floor_nats": terms["recon"] - entropy,
         "recon_at_mean_nats": terms["recon_at_mean"],
         **{f"{name}_nats": term for name, term in likelihood.aggregate_terms(mu, logvar, generator).items()},
         "bits_per_pixel": likelihood.bits_per_pixel(negative_elbo),
     }
-    chosen = likelihood.stratified(images.test_labels, min(depth.images, len(x)))
-    # a thousand draws weigh a rounding of the decoder's out: the test of it is in test_likelihood
+    # a thousand draws outweigh the decoder's rounding: a test holds them against float32
     bfloat16 = pick_precision("auto", torch.device("cpu")) == "bfloat16"
+    chosen = likelihood.stratified(images.test_labels, min(depth.images, len(x)))
     bounds, effective = likelihood.bounded(model, x[chosen], powers_of_ten(depth.draws), generator, bfloat16)
     per_image |= {f"l{k}_nats": bound for k, bound in bounds.items()}
     per_image |= {"gap_nats": bounds[depth.draws] - bounds[1], "effective_samples": effective}
@@ -140,55 +188,68 @@ def of_likelihood(model: VAE, images: data.ImageData, run: Run, depth: Depth) ->
         counts = powers_of_ten(depth.all_draws)
         bounds, _ = likelihood.bounded(model, x, counts, generator, bfloat16, "likelihood, all images")
         per_image |= {f"all_l{k}_nats": bound for k, bound in bounds.items()}
-    return {
-        "measures": {name: over("images", value) for name, value in per_image.items()}
-        | {"active_units": single(likelihood.active_units(mu).sum().item())},
+    measures = {name: over("images", each) for name, each in per_image.items()}
+    # the ELBO of all images, and the gap of those chosen, which differs less from image to image than the bound does
+    measures["negative_bound_nats"] = once(negative_elbo.mean().item() - per_image["gap_nats"].mean().item())
+    facts = {
+        "measures": measures | {"active_units": once(likelihood.active_units(mu).sum().item())},
         "draws_decoded_in": "bfloat16" if bfloat16 else "float32",
         "log_images": math.log(len(x)),
-        "entropy_floor_nats": objective.pixel_entropy(data.as_float(x)).double().mean().item(),
+        "entropy_floor_nats": entropy.mean().item(),
         "kl_by_dimension": latent.kl_by_dimension(mu, logvar).tolist(),
         "variance_by_dimension": mu.double().var(0).tolist(),
+    }
+    return facts, per_image
+
+
+def samples(model: VAE, images: data.ImageData, latent_dim: int, resamplings: int) -> dict[str, list[Tensor]]:
+    """What the model draws and reconstructs, sets of pictures (N, 28, 28), each as large as the measured split.
+
+    prior, and mixture and classes as density.py draws them, each class by its share of the training images; and
+    reconstructions of the split itself from z = mu.
+    """
+    count, labels = len(images.test_images), images.train_labels
+    mu, logvar = latent.encode(model, images.train_images)
+    mixture = density.fit_mixture(mu, logvar)
+    shares = {label: round(count * (labels == label).float().mean().item()) for label in labels.unique().tolist()}
+    codes = {
+        "mixture": [density.sample_mixture(mixture, count, seed) for seed in range(resamplings)],
+        "classes": [density.class_draws(mu, logvar, labels, shares, seed=0)],
+    }
+    return {
+        "prior": [latent.sample_prior(model, latent_dim, count, seed) for seed in range(resamplings)],
+        **{name: [latent.decode(model, z) for z in draws] for name, draws in codes.items()},
+        "reconstructions": [latent.reconstruct(model, images.test_images)],
     }
 
 
 def of_samples(
-    model: VAE, images: data.ImageData, latent_dim: int, network: FeatureNetwork, resamplings: int
+    sets: dict[str, list[Tensor]], images: data.ImageData, network: FeatureNetwork, resamplings: int
 ) -> dict[str, dict[str, Any]]:
-    """The measures of what the model draws and reconstructs, each set as large as the split it is compared with.
+    """The measures of samples' sets against the measured split, under the sets' names.
 
-    prior_, mixture_ and classes_ are draws by density.py, reconstructions_ those of the split itself from z = mu;
-    real_ are training images, the floor that no model's samples of that number are expected below.
+    real are training images, as far as there are enough for a set: what honest images of that number score. Where
+    the network learnt them it knows them better than the split, and the floor is a little too high.
     """
-    x, count = images.test_images, len(images.test_images)
-    mu, logvar = latent.encode(model, images.train_images)
-    mixture = density.fit_mixture(mu, logvar)
-    classes = images.train_labels.unique().tolist()
-    by_class = density.class_draws(mu, logvar, images.train_labels, classes, -(-count // len(classes)), seed=0)
-    order = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(0))
+    count, order = len(images.test_images), torch.randperm(len(images.train_images), generator=_zero())
     real = images.train_images[order[: min(resamplings, len(order) // count) * count]]
-
-    def drawn(sample) -> list[Tensor]:
-        return [network.features(sample(seed)) for seed in range(resamplings)]
-
-    sets = {
-        "prior": drawn(lambda seed: latent.sample_prior(model, latent_dim, count, seed)),
-        "mixture": drawn(lambda seed: latent.decode(model, density.sample_mixture(mixture, count, seed))),
-        "classes": [network.features(latent.decode(model, by_class))],
-        "reconstructions": [network.features(latent.reconstruct(model, x))],
-        "real": list(remembered(network, real).split(count)),
-    }
-    reference = remembered(network, x)
+    reference = remembered(network, images.test_images)
     radii = quality.radii(reference)
+    drawn = {name: [network.features(pictures) for pictures in draws] for name, draws in sets.items()}
+    if len(real):
+        drawn["real"] = list(remembered(network, real).split(count))
     found = {}
-    for name, draws in sets.items():
-        found[f"{name}_fid"] = over("resamplings", torch.tensor([quality.fid(draw, reference) for draw in draws]))
-        found[f"{name}_fid_infinity"] = single(quality.fid_infinity(draws[0], reference))
+    for name, draws in drawn.items():
+        for key, measure in (("fid", quality.fid), ("fid_infinity", quality.fid_infinity)):
+            found[f"{name}_{key}"] = over("resamplings", torch.tensor([measure(draw, reference) for draw in draws]))
         found[f"{name}_kid"] = over("subsets", quality.kid(draws[0], reference))
-        found |= {
-            f"{name}_{key}": single(value) for key, value in quality.neighbourhoods(draws[0], reference, radii).items()
-        }
-    few = min(quality.LEGACY, count)
-    found["prior_fid_1024"] = single(quality.fid(sets["prior"][0][:few], reference[:few]))
+        shares = quality.neighbourhoods(draws[0], reference, radii)
+        found |= {f"{name}_{key}": once(value) for key, value in shares.items()}
+    if count >= LEGACY > reference.shape[1]:
+        # at random: a test file's first images may be by a few writers
+        some = reference[torch.randperm(count, generator=_zero())[:LEGACY]]
+        few = [quality.fid(draw[:LEGACY], some) for draw in drawn["prior"]]
+        found[f"prior_fid_{LEGACY}"] = over("resamplings", torch.tensor(few))
     return found
 
 
@@ -199,6 +260,10 @@ def over(what: str, each: Tensor) -> dict[str, Any]:
     return {"value": each.mean().item(), "error": error, "n": n, "over": what}
 
 
-def single(value: float) -> dict[str, Any]:
+def once(value: float) -> dict[str, Any]:
     """A measure that is taken once."""
     return {"value": value, "error": None, "n": 1, "over": "once"}
+
+
+def _zero() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -4,7 +4,9 @@ Images are uint8 (N, 1, 28, 28), or floats in [0, 1] of that shape or (N, 28, 28
 """
 
 import hashlib
+import http.client
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -80,8 +82,8 @@ class Inception:
 def _download(url: str, file: Path):
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(file), hash_prefix=INCEPTION_SHA256)
-    except (OSError, RuntimeError) as error:
+        torch.hub.download_url_to_file(url, str(file), INCEPTION_SHA256, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise InputError(
             f"Inception's weights cannot be downloaded ({error}): fetch {url} elsewhere, then give its path "
             f"with --inception-weights, or put it into {file.parent}"

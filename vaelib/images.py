@@ -1,11 +1,12 @@
 """Image sets from outside: an array in a file, a folder of pictures, a split of a data set, or draws of a run."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from vaelib import InputError, data, latent
@@ -19,22 +20,29 @@ ACCEPTED = "an .npy or .npz file, a folder of png or jpg, a run, or a split such
 def read(source: str, count: int | None = None, seed: int = 0, data_root: str | None = None) -> Tensor:
     """The images of that source, uint8 (N, 1, 28, 28), or float32 in [0, 1] where they came as floats or from a run.
 
-    Of a run they are count draws from the prior. InputError for what is none of ACCEPTED, and for images whose size,
-    channels or range are not what is said here.
+    Of a run they are count draws from the prior, 10,000 where no count is given; of anything else all, or count of
+    them drawn at random. InputError for what is none of ACCEPTED, for fewer than count images, and for images whose
+    size, channels or range are not what is said here.
     """
     name, _, split = source.partition(":")
     path = Path(source)
-    if name in DATASETS and split in ("train", "test"):
-        images = data.load(name, data_root)
-        return images.train_images if split == "train" else images.test_images
-    if path.suffix in (".npy", ".npz") and path.is_file():
-        return checked(_read_array(path), source)
     if (path / "config.json").is_file():
         run = Run.load(path)
         return latent.sample_prior(run.model(), run.config.latent_dim, count or 10_000, seed)[:, None]
-    if path.is_dir():
-        return checked(_read_folder(path), source)
-    raise InputError(f"{source} is not there, or is no image set: accepted is {ACCEPTED}")
+    if name in DATASETS and split in ("train", "test"):
+        known = data.load(name, data_root)
+        images = known.train_images if split == "train" else known.test_images
+    elif path.suffix in (".npy", ".npz") and path.is_file():
+        images = checked(_read_array(path), source)
+    elif path.is_dir():
+        images = checked(_read_folder(path), source)
+    else:
+        raise InputError(f"{source} is not there, or is no image set: accepted is {ACCEPTED}")
+    if count is None:
+        return images
+    if count > len(images):
+        raise InputError(f"count {count:,}: {source} has {len(images):,} images")
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]]
 
 
 def checked(array: np.ndarray, source: str) -> Tensor:
@@ -53,7 +61,7 @@ def checked(array: np.ndarray, source: str) -> Tensor:
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{source} is of {array.dtype}: accepted are uint8 from 0 to 255 and floats from 0 to 1")
     low, high = array.min(), array.max()
-    if not np.isfinite(low + high):
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{source} has pixels that are not a number, or infinite: accepted are floats from 0 to 1")
     if array.dtype == np.uint8:
         if high == 1:
@@ -75,7 +83,9 @@ def _read_array(path: Path) -> np.ndarray:
             if len(content.files) != 1:
                 raise InputError(f"{path} holds {', '.join(content.files) or 'nothing'}: accepted is one array")
             return content[content.files[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} holds no array that can be read: {error}") from error
 
 
@@ -88,7 +98,7 @@ def _read_folder(path: Path) -> np.ndarray:
         try:
             with Image.open(file) as picture:
                 mode, size, array = picture.mode, picture.size, np.asarray(picture)
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{file} is no picture that can be read: {error}") from error
         if mode != "L" or size != (28, 28):
             raise InputError(f"{file} is {size[0]}x{size[1]} in mode {mode}: accepted is 28x28 in mode L, grey, 8 bits")

@@ -15,22 +15,22 @@ from vaelib import InputError, data, objective
 from vaelib.density import aggregate_log_density, prior_log_density
 from vaelib.models import VAE
 
-ACTIVE = 0.01  # variance of E[z_j|x] over images above which dimension j is in use: Burda et al. 2016, sec. 5.2
+ACTIVE = 0.01  # variance of E[z_j|x] over images above which dimension j is in use: Burda et al. 2016, sec. 5
 BATCH = 250  # images decoded at a time: what lies between two layers stays in the processor's cache
 
 
 def stratified(labels: Tensor, count: int) -> Tensor:
-    """Indices of count images, as many of each class as the set has, the same in every call; (count,).
+    """Indices of count images, of each class its share of the set, the same in every call; (count,).
 
-    InputError where the set has fewer images.
+    The shares matter: a one costs half as many nats as an eight. InputError where the set has fewer images.
     """
     if not 1 <= count <= len(labels):
         raise InputError(f"{count} images: accepted is 1 to the {len(labels):,} of the set")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    place = torch.zeros(len(labels), dtype=torch.long)  # of an image among those of its class
+    place = torch.zeros(len(labels))  # of an image among those of its class, from 0 to 1
     for label in labels.unique():
         own = order[labels[order] == label]
-        place[own] = torch.arange(len(own))
+        place[own] = (torch.arange(len(own)) + 0.5) / len(own)
     return order[place[order].argsort(stable=True)[:count]].sort().values
 
 
@@ -64,7 +64,7 @@ def log_weights(
 ) -> Tensor:
     """log p(x|z) + log p(z) - log q(z|x) for that many draws z from q(z|x) of each image x, float64 (draws, B).
 
-    Burda et al. 2016, eq. 7. log_likelihood is of a batch of what the decoder returns, given its images; bfloat16
+    Burda et al. 2016, sec. 3. log_likelihood is of a batch of what the decoder returns, given its images; bfloat16
     lets the decoder multiply in it.
     """
     mu, logvar = model.encode(x)
@@ -83,7 +83,7 @@ def log_weights(
 
 
 def importance_bounds(log_weights: Tensor, counts: Sequence[int]) -> dict[int, Tensor]:
-    """The importance-weighted bound L_k of each image for each k of counts, in nats, (B,). Burda et al. 2016, eq. 8.
+    """The importance-weighted bound L_k of each image for each k of counts, in nats, (B,). Burda et al. 2016, sec. 3.
 
     log_weights is (draws, B). L_k is averaged over the draws // k disjoint groups of k draws: every draw is used, and
     L_1 <= L_10 <= L_100 holds for each image, as a group of 100 is ten groups of 10. InputError for a k that does

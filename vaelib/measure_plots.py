@@ -32,12 +32,13 @@ def bounds(table: pd.DataFrame, counts: list[int]) -> Figure:
     for axis, arch in zip(axes[0], archs, strict=True):
         for latent_dim, own in table[table.arch == arch].groupby("latent_dim"):
             gains = [(own[f"l{k}_nats"] - own.l1_nats).mean() for k in counts]
-            axis.plot(counts, gains, "o-", ms=4, color=shade(latent_dim), label=f"d = {latent_dim}")
+            axis.plot(counts, gains, "o-", ms=4, color=shade(latent_dim))
         axis.set_xscale("log")
         axis.set(title=arch, xlabel="draws k")
         open_frame(axis)
     axes[0, 0].set_ylabel("nats gained over the ELBO")
-    axes[0, -1].legend(frameon=False, fontsize=9)
+    shades = [plt.Line2D([], [], color=shade(d), marker="o", ms=4, label=f"d = {d}") for d in table.latent_dim.unique()]
+    axes[0, -1].legend(handles=shades, frameon=False, fontsize=9)
     return figure
 
 
@@ -63,7 +64,7 @@ def rate_distortion(table: pd.DataFrame, floor: float, collapse: float) -> Figur
         style = dict(marker=MARKERS[arch], ls="", ms=6, mec=ARCH_COLOURS[arch], mew=1.2)
         axis.plot(own.kl_nats, own.recon_nats, color=shade(latent_dim), **style)
     for latent_dim, own in table.groupby("latent_dim"):
-        place = (own.kl_nats.max(), own.recon_nats.max())
+        place = own.loc[own.kl_nats.idxmax(), ["kl_nats", "recon_nats"]]
         axis.annotate(f"d = {latent_dim}", place, xytext=(6, 3), textcoords="offset points", fontsize=9)
     axis.set(xlabel="rate: KL to the prior, nats", ylabel="distortion: reconstruction, nats")
     axis.set_xlim(-0.02 * right, right)
@@ -92,7 +93,10 @@ def dimensions(panels: dict[str, dict[str, np.ndarray]], name: str, level: float
             axis.axhline(level, color="0.4", ls="--", lw=1)
         open_frame(axis)
     axes[0, 0].set_ylabel(name)
-    axes[0, -1].legend(handles=_arch_handles(next(iter(panels.values())), line=True), frameon=False)
+    axes[0, -1].legend(
+        handles=_arch_handles(dict.fromkeys(arch for lines in panels.values() for arch in lines), line=True),
+        frameon=False,
+    )
     return figure
 
 

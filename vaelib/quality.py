@@ -3,6 +3,8 @@
 Features are (N, size), of one network for both sets; see features.py.
 """
 
+import contextlib
+import io
 import math
 import warnings
 
@@ -18,82 +20,101 @@ from vaelib import InputError
 NEIGHBOURS = 5
 KID_SUBSETS = 50
 KID_SUBSET = 1000
-POINTS = 15  # subset sizes that a FID is extrapolated from
-LEGACY = 1024  # images that a FID is often, and wrongly, taken from
+POINTS = 15  # numbers of images that a FID is extrapolated from
 ROWS = 1000  # of a table of distances that is worked on at a time
 
 
 def fid(features: Tensor, reference: Tensor) -> float:
-    """Fréchet distance of two Gaussians fitted to the features, by pytorch-fid. Heusel et al. 2017, eq. 6.
+    """Fréchet distance of two Gaussians fitted to the features, by pytorch-fid. Heusel et al. 2017.
 
-    Biased upwards, the more the fewer images: two sets of N are to be compared with real images at the same N. Warns
-    where a set has fewer images than features, as its covariance then is singular.
+    Biased upwards, the more the fewer images: compare it with that of real images of the same number. Warns where a
+    set has no more images than features, as its covariance then is singular; InputError where none can be computed.
     """
-    for count in {len(features), len(reference)}:
-        if count < 2:
-            raise InputError(f"FID of {count} images: accepted are 2 at least")
-        if count <= features.shape[1]:
-            warnings.warn(
-                f"FID of {count:,} images by {features.shape[1]:,} features: with so few it says more about their "
-                "number than about the images",
-                stacklevel=2,
-            )
+    count, size = min(len(features), len(reference)), features.shape[1]
+    if count <= size:
+        warnings.warn(
+            f"FID of {count:,} images by {size:,} features says more about their number than about the images: "
+            f"give {size + 1:,} at least",
+            stacklevel=2,
+        )
     return frechet_distance(*moments(features), *moments(reference))
 
 
 def moments(features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (size,) and covariance (size, size), in float64."""
+    """Mean (size,) and covariance (size, size), in float64; InputError for fewer than two images."""
+    if len(features) < 2:
+        raise InputError(f"{len(features)} images: accepted are 2 at least, a covariance needs them")
     array = features.double().numpy()
     return array.mean(0), np.cov(array, rowvar=False)
 
 
 def frechet_distance(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other_covariance: np.ndarray):
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Dowson & Landau 1982; computed by pytorch-fid's own function."""
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # it calls scipy in a way that scipy 1.18 will no longer know, and deals with singular products itself
+    with (
+        warnings.catch_warnings(),
+        np.errstate(invalid="ignore"),
+        contextlib.redirect_stdout(io.StringIO()),  # it prints what it does about a singular product
+    ):
+        # it calls scipy in a way that scipy 1.18 will no longer know
         warnings.filterwarnings("ignore", "The `disp` argument", DeprecationWarning)
         warnings.filterwarnings("ignore", category=LinAlgWarning)
-        return float(calculate_frechet_distance(mean, covariance, other_mean, other_covariance))
+        try:
+            return float(calculate_frechet_distance(mean, covariance, other_mean, other_covariance))
+        except ValueError as error:  # LinAlgError is one
+            raise InputError(f"no FID of these features: {error}; are there too few images, or some of nan?") from error
 
 
 def fid_infinity(features: Tensor, reference: Tensor, seed: int = 0) -> float:
     """The FID of endlessly many samples: a line through FID against 1/N, at 1/N = 0. Chong & Forsyth 2020.
 
-    N runs from half of the samples to all in 15 steps, a subset drawn for each. What the reference's own number of
-    images adds remains.
+    N runs in 15 steps from a tenth of the samples, and more than there are features, to all of them, drawn anew for
+    each. What the reference's own number of images adds remains.
     """
     rng = np.random.default_rng(seed)
-    at_reference = moments(reference)
-    sizes = np.linspace(len(features) // 2, len(features), POINTS).astype(int)
-    values = [
-        frechet_distance(*moments(features[rng.permutation(len(features))[:size]]), *at_reference) for size in sizes
-    ]
+    mean, covariance = moments(reference)
+    # tr (C R)^(1/2) by the eigenvalues of R^(1/2) C R^(1/2): a reference has one root for all N
+    scales, axes = np.linalg.eigh(covariance)
+    root = axes * np.sqrt(scales.clip(0)) @ axes.T
+    least = min(max(len(features) // 10, features.shape[1] + 1), len(features) // 2)
+    sizes = np.linspace(least, len(features), POINTS).astype(int)
+    values = []
+    for size in sizes:
+        own_mean, own = moments(features[rng.permutation(len(features))[:size]])
+        shared = np.sqrt(np.linalg.eigvalsh(root @ own @ root).clip(0)).sum()
+        values.append(((mean - own_mean) ** 2).sum() + np.trace(covariance) + np.trace(own) - 2 * shared)
     return float(stats.linregress(1 / sizes, values).intercept)
 
 
 def kid(features: Tensor, reference: Tensor, seed: int = 0) -> Tensor:
     """Kernel inception distance of each of 50 pairs of subsets of 1,000, (50,). Binkowski et al. 2018, sec. 4.
 
-    The unbiased squared MMD under the kernel (x.y / size + 1)^3: its mean over subsets is 0 for two sets of one
-    distribution, at any N. Where there are fewer than 1,000 images a subset is as large as the smaller set.
+    The unbiased squared MMD under the kernel (x.y / size + 1)^3: in mean 0 for two sets of one distribution, at any
+    N. A subset is at most half of the smaller set, or there would be nothing to choose from.
     """
-    size = min(KID_SUBSET, len(features), len(reference))
+    size = min(KID_SUBSET, len(features) // 2, len(reference) // 2)
+    if size < 2:
+        raise InputError(f"KID of {min(len(features), len(reference))} images: accepted are 4 at least")
     generator = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(KID_SUBSETS):
         x, y = (s[torch.randperm(len(s), generator=generator)[:size]].double() for s in (features, reference))
-        xx, yy, xy = (((a @ b.T) / a.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-        within = (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (size * (size - 1))
-        values.append(within - 2 * xy.mean())
+        values.append(squared_mmd(x, y))
     return torch.stack(values)
+
+
+def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+    """The unbiased squared maximum mean discrepancy of two sets of one size under KID's kernel, a scalar."""
+    n = len(x)
+    xx, yy, xy = (((a @ b.T) / a.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    return (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (n * (n - 1)) - 2 * xy.mean()
 
 
 def neighbourhoods(features: Tensor, reference: Tensor, reference_radii: Tensor | None = None) -> dict[str, float]:
     """precision, recall, density and coverage, by the balls around each image that reach its 5th neighbour.
 
-    precision  share of samples that lie in a real image's ball      Kynkäänniemi et al. 2019, eq. 1 and 2
+    precision  share of samples that lie in a real image's ball: Kynkäänniemi et al. 2019, eq. 1 and 2
     recall     share of real images that lie in a sample's ball
-    density    how many real images' balls a sample lies in, over 5   Naeem et al. 2020, eq. 3 and 4
+    density    how many real images' balls a sample lies in, over 5: Naeem et al. 2020, sec. 3
     coverage   share of real images with a sample in their ball
 
     reference_radii are radii(reference), for those who have them already.

@@ -51,6 +51,8 @@ class Run:
             )
         try:
             content = json.loads(file.read_text())
+            if "classifier" in content:
+                raise InputError(f"{path} is a classifier: accepted is a run that vaelib train made")
             settings, made_of = content["settings"], content["provenance"]
             config = TrainingConfig.from_mapping(settings | {"runs_root": str(path.parent.parent)})
             missing = (set(config.settings()) - set(settings)) | (set(PROVENANCE) - set(made_of))
