@@ -16,7 +16,7 @@ from vaelib.density import aggregate_log_density, prior_log_density
 from vaelib.models import VAE
 
 ACTIVE = 0.01  # variance of E[z_j|x] over images above which dimension j is in use: Burda et al. 2016, sec. 5
-BATCH = 250  # images decoded at a time: what lies between two layers stays in the processor's cache
+BATCH = 500  # images decoded at a time: enough for two threads to share
 
 
 def stratified(labels: Tensor, count: int) -> Tensor:
