@@ -198,7 +198,7 @@ rule site:
 
 DECIDE = ["__init__", "config", "data", "layers", "models", "objective", "run", "step", "training"]
 TRAINS = [f"vaelib/{name}.py" for name in DECIDE]
-MEASURES = [f"vaelib/{name}.py" for name in ("likelihood", "quality", "features", "density", "evaluation")]
+MEASURES = [f"vaelib/{name}.py" for name in ("likelihood", "quality", "features", "density", "measures", "evaluation")]
 
 DRAW_LATENT = [f"vaelib/{name}.py" for name in ("latent", "latent_plots", "embedding", "density", "paths", "films")]
 

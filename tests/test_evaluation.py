@@ -5,10 +5,10 @@ import pytest
 import torch
 from conftest import small_config
 
-from vaelib import InputError, classifier, data, evaluation, features, latent, quality
+from vaelib import InputError, classifier, evaluation, latent, measures, quality
 from vaelib.training import train
 
-DEPTH = evaluation.Depth(draws=20, images=50, all_draws=4, resamplings=2)
+DEPTH = measures.Depth(draws=20, images=50, all_draws=4, resamplings=2)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_run_of_other_images_is_refused(finished_run, digits, judge):
 
 def test_a_run_that_held_images_out_is_measured_on_them(tmp_path, digits):
     run = train(small_config(tmp_path, epochs=1, held_out=100))
-    found = evaluation.evaluate(run, digits, {}, depth=evaluation.Depth(draws=2, images=5))
+    found = evaluation.evaluate(run, digits, {}, depth=measures.Depth(draws=2, images=5))
     assert found["split"] == "validation"
     assert found["measures"]["negative_elbo_nats"]["n"] == 100
     assert found["measures"]["negative_elbo_nats"]["value"] == pytest.approx(
@@ -105,62 +105,9 @@ def test_a_run_that_held_images_out_is_measured_on_them(tmp_path, digits):
     )
 
 
-@pytest.mark.parametrize(("draws", "counts"), [(1, [1]), (50, [1, 10, 50]), (1000, [1, 10, 100, 1000]), (64, [1, 64])])
-def test_the_bounds_are_of_powers_of_ten_and_of_all_draws(draws, counts):
-    assert evaluation.powers_of_ten(draws) == counts
-
-
-def test_inception_goes_the_same_way(finished_run, digits, tmp_path, monkeypatch):
-    """With a network of eight features in its place: the real one takes minutes."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    class Small(torch.nn.Module):
-        def forward(self, x):
-            return [torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)[:, :8, None, None]]
-
-    network = features.Inception(Small(), "0")
-    sets = evaluation.samples(finished_run.model(), digits, 2, 1)
-    content = evaluation.of_samples(sets, digits, network, 1)
-    assert content["prior_fid"]["n"] == 1
-    assert content["prior_fid"]["value"] > content["real_fid"]["value"]
-    assert "prior_fid_1024" not in content  # of 360 images
-
-
-def test_sets_are_as_large_as_the_split_and_of_its_classes(finished_run, digits):
-    sets = evaluation.samples(finished_run.model(), digits, 2, 2)
-    assert {name: len(draws) for name, draws in sets.items()} == {
-        "prior": 2, "mixture": 2, "classes": 1, "reconstructions": 1
-    }  # fmt: skip
-    for name, draws in sets.items():
-        for pictures in draws:
-            assert abs(len(pictures) - 360) <= 5, name
-    assert not sets["prior"][0].equal(sets["prior"][1])
-
-
-def test_the_legacy_fid_is_of_1024_at_random():
-    """A test file in the order of its writers must not decide it."""
-    generator = torch.Generator().manual_seed(0)
-    ordered = torch.cat([torch.randn(1000, 4, generator=generator), torch.randn(1000, 4, generator=generator) + 3])
-
-    class Given:
-        sha256 = "given"
-
-        def features(self, images):
-            return images.reshape(len(images), -1)[:, :4]
-
-    everything = torch.zeros(2000, 1, 28, 28)
-    everything[:, 0, 0, :4] = ordered
-    labels = torch.zeros(2000, dtype=torch.long)
-    split = data.ImageData("given", everything, labels, everything, labels)
-    shuffled = everything[torch.randperm(2000, generator=generator), 0]
-    found = evaluation.of_samples({"prior": [shuffled]}, split, Given(), 1)
-    assert found["prior_fid_1024"]["value"] < 0.2
-    assert quality.fid(ordered[:1024], ordered) > 1
-
-
 def test_what_an_earlier_evaluation_found_is_kept(run, digits, judge, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    shallow = evaluation.Depth(draws=1, images=5, resamplings=1)
+    shallow = measures.Depth(draws=1, images=5, resamplings=1)
     first = evaluation.evaluate(run, digits, {"mnist": judge}, depth=dataclasses.replace(shallow, all_draws=2))
     again = evaluation.evaluate(run, digits, {}, {"mnist": "not here"}, shallow)
     for name in ("mnist_prior_fid", "all_l2_nats"):
@@ -172,7 +119,7 @@ def test_what_an_earlier_evaluation_found_is_kept(run, digits, judge, tmp_path, 
 
 def test_a_model_that_returns_no_number_is_refused(run, digits, monkeypatch):
     before = {file: file.read_bytes() for file in run.path.iterdir()}
-    monkeypatch.setattr(evaluation.likelihood, "bits_per_pixel", lambda nats: nats * float("nan"))
+    monkeypatch.setattr(measures.likelihood, "bits_per_pixel", lambda nats: nats * float("nan"))
     with pytest.raises(InputError, match="a measure is not a number"):
-        evaluation.evaluate(run, digits, {}, depth=evaluation.Depth(draws=1, images=5))
+        evaluation.evaluate(run, digits, {}, depth=measures.Depth(draws=1, images=5))
     assert {file: file.read_bytes() for file in run.path.iterdir()} == before

@@ -48,7 +48,7 @@ def evaluate(
     many threads as there are. A network that is not to be had is named with how to get it, and the rest is measured.
     """
     from vaelib import classifier as judge
-    from vaelib import data, evaluation
+    from vaelib import data, evaluation, measures
     from vaelib.features import Inception
     from vaelib.run import Run
 
@@ -69,7 +69,7 @@ def evaluate(
             if given is not None:
                 raise
             missing[name.value] = str(error)
-    depth = evaluation.Depth(draws, images, all_draws, resamplings)
+    depth = measures.Depth(draws, images, all_draws, resamplings)
     found = evaluation.evaluate(loaded, known, networks, missing, depth)
     print(evaluation.as_text(found))
     print(loaded.path / "metrics.json")
