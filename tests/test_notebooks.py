@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
 
 import nbformat
 import numpy as np
@@ -12,6 +13,7 @@ import papermill
 import pytest
 from conftest import ROOT
 from PIL import Image
+from traitlets.config import Config
 
 from vaelib.config import TrainingConfig
 
@@ -120,7 +122,12 @@ def test_a_bad_value_ends_in_one_line(tmp_path):
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore")
 def test_plain_papermill_fails_on_an_unknown_parameter_too(path, tmp_path):
-    with pytest.raises(papermill.PapermillExecutionError) as caught:
-        papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), {"z_dim": 2}, progress_bar=False)
+    # over a socket: kernels of tests side by side race for TCP ports; in a folder of its own, for its path must be short
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        over_ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
+        with pytest.raises(papermill.PapermillExecutionError) as caught:
+            papermill.execute_notebook(
+                str(path), str(tmp_path / "out.ipynb"), {"z_dim": 2}, progress_bar=False, config=over_ipc
+            )
     assert caught.value.ename == "InputError"
     assert "unknown parameter 'z_dim'" in caught.value.evalue
