@@ -122,7 +122,7 @@ def test_a_bad_value_ends_in_one_line(tmp_path):
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore")
 def test_plain_papermill_fails_on_an_unknown_parameter_too(path, tmp_path):
-    # over a socket: kernels of tests side by side race for TCP ports; in a folder of its own, for its path must be short
+    # over a socket: kernels side by side race for TCP ports; in a folder of its own, for its path must be short
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         over_ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
         with pytest.raises(papermill.PapermillExecutionError) as caught:
