@@ -142,24 +142,19 @@ def test_neighbourhoods_are_those_of_their_definitions(generator, monkeypatch):
     assert quality.neighbourhoods(fake[:150], real, quality.radii(real)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("n", "size", "expected"),
-    [
-        # a set of independent draws of the same distribution covers 1 - (1/2)^5 of the other: Naeem et al. 2020
-        (2000, 4, {"density": (1.0, 0.05), "coverage": (0.969, 0.02)}),
-        pytest.param(
-            10_000,
-            1000,
-            {"precision": (0.477, 0.01), "recall": (0.471, 0.01), "density": (1.056, 0.03), "coverage": (0.974, 0.006)},
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_two_sets_of_one_gaussian_score_as_published(n, size, expected, generator):
+@pytest.mark.parametrize(("n", "size"), [(2000, 4), pytest.param(10_000, 1000, marks=pytest.mark.slow)])
+def test_two_sets_of_one_distribution_score_as_theory_says(n, size, generator):
+    """One draw of 10,000 in 1,000 dimensions may have a density of .86 or of 1.15; both ways round it is 1 in mean."""
     one, other = torch.randn(2, n, size, generator=generator)
-    found = quality.neighbourhoods(one, other)
-    for name, (value, tolerance) in expected.items():
-        assert found[name] == pytest.approx(value, abs=tolerance), name
+    found, turned = quality.neighbourhoods(one, other), quality.neighbourhoods(other, one)
+    # turned round, precision is recall
+    assert (found["precision"], found["recall"]) == (turned["recall"], turned["precision"])
+    # a sample is as likely as any of the n others to be among an image's five nearest
+    assert (found["density"] + turned["density"]) / 2 == pytest.approx(1, abs=0.03)
+    # uncovered is an image whose five nearest of all are five of its own set: Naeem et al. 2020
+    assert (found["coverage"] + turned["coverage"]) / 2 == pytest.approx(1 - 0.5**5, abs=0.01)
+    if size == 1000:  # .477 and .471 in print, of a draw that is not named
+        assert (found["precision"] + found["recall"]) / 2 == pytest.approx(0.474, abs=0.01)
 
 
 def test_too_few_images_have_no_neighbourhood():

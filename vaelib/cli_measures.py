@@ -35,7 +35,7 @@ def evaluate(
     draws: Annotated[int, typer.Option(min=1, max=100_000, help="Of z, for each image of the bound L_k.")] = 1000,
     images: Annotated[int, typer.Option(min=1, max=100_000, help="That the bound is measured on, stratified.")] = 1000,
     all_draws: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Of z, for each of all images: 5000 take an hour. 0: none.")
+        int, typer.Option(min=0, max=100_000, help="Of z, for each of all images; 0: none. Thousands take long.")
     ] = 0,
     resamplings: Annotated[int, typer.Option(min=1, max=100, help="Sets of samples that FID is measured on.")] = 5,
     classifier: ClassifierPath = None,
@@ -44,8 +44,9 @@ def evaluate(
 ):
     """Measure a run on the images it has not seen: likelihood, codes, samples. Writes metrics.json and prints it.
 
-    A minute on one core with --features mnist. Inception takes hours there: give --resamplings 1 with it, and use as
-    many threads as there are. A network that is not to be had is named with how to get it, and the rest is measured.
+    A minute or two on one core with --features mnist. Inception takes hours there: give --resamplings 1 with it, and
+    use as many threads as there are. A network that is not to be had is named with how to get it, and the rest is
+    measured.
     """
     from vaelib import classifier as judge
     from vaelib import data, evaluation, measures

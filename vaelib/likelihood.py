@@ -22,7 +22,7 @@ BATCH = 500  # images decoded at a time: enough for two threads to share
 def stratified(labels: Tensor, count: int) -> Tensor:
     """Indices of count images, of each class its share of the set, the same in every call; (count,).
 
-    The shares matter: a one costs half as many nats as an eight. InputError where the set has fewer images.
+    The shares matter, as digits differ in what they cost. InputError where the set has fewer images.
     """
     if not 1 <= count <= len(labels):
         raise InputError(f"{count} images: accepted is 1 to the {len(labels):,} of the set")
