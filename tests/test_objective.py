@@ -26,6 +26,15 @@ def test_likelihood_equals_torch_distributions_on_binary_images(generator):
     torch.testing.assert_close(objective.log_likelihood(logits, x), expected)
 
 
+def test_likelihood_of_rounded_logits_is_not_rounded_itself(generator):
+    """A decoder in bfloat16 returns logits of three digits; their likelihood keeps all of float32's."""
+    logits = (5 * torch.randn(4, 1, 28, 28, generator=generator)).bfloat16()
+    x = torch.rand(logits.shape, generator=generator)
+    found, expected = objective.log_likelihood(logits, x), objective.log_likelihood(logits.double(), x.double())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
+
+
 def test_grey_likelihood_is_the_mean_over_binarised_images(generator):
     """E over b ~ Bernoulli(x) of log p(b|z), of which each pixel has two cases, summed exactly."""
     logits = torch.randn(2, 1, 28, 28, generator=generator, dtype=torch.float64)
