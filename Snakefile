@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from vaelib import InputError, models
-from vaelib.config import TrainingConfig, as_text
+from vaelib.config import TrainingConfig
+from vaelib.settings import as_text
 from snakemake.exceptions import WorkflowError
 
 # cells run side by side, one thread each
@@ -196,14 +197,18 @@ rule site:
         " -W --keep-going -q > {log} 2>&1"
 
 
-DECIDE = ["__init__", "config", "data", "layers", "models", "objective", "run", "step", "training"]
-TRAINS = [f"vaelib/{name}.py" for name in DECIDE]
-MEASURES = [f"vaelib/{name}.py" for name in ("likelihood", "quality", "features", "density", "measures", "evaluation")]
-
-DRAW_LATENT = [f"vaelib/{name}.py" for name in ("latent", "latent_plots", "embedding", "density", "paths", "films")]
+def modules(*names):
+    return [f"vaelib/{name}.py" for name in names]
 
 
-DRAW_MEASURED = [f"vaelib/{name}.py" for name in ("measure_plots", "latent_plots", "comparison")]
+TRAINS = modules(
+    "__init__", "config", "settings", "data", "layers", "models", "objective", "provenance", "run", "step", "training"
+)
+MEASURES = modules("likelihood", "quality", "features", "density", "measures", "evaluation")
+# what the chapters are drawn with
+DRAWS = modules("tables", "intervals", "plots", "curve_plots")
+DRAWS_LATENT = modules("latent", "latent_plots", "map_plots", "embedding", "density", "paths", "films")
+DRAWS_MEASURED = modules("measure_plots", "latent_plots", "map_plots", "comparison")
 
 
 rule train:
@@ -242,7 +247,7 @@ rule train_beside:
 rule classifier:
     priority: 2
     input:
-        "vaelib/classifier.py",
+        modules("classifier", "classifier_training"),
     output:
         f"{CLASSIFIER}/model.safetensors",
     params:
@@ -275,8 +280,7 @@ rule evaluate:
 rule page:
     input:
         lambda wildcards: finished([PAGES[wildcards.cell]]),
-        "vaelib/latent.py",
-        "vaelib/plots.py",
+        modules("latent", "plots", "curve_plots"),
         template="notebooks/train.ipynb",
     output:
         f"{BUILD}/executed/{{cell}}.ipynb",
@@ -295,11 +299,10 @@ rule study:
         lambda wildcards: finished(studied(wildcards.study)),
         lambda wildcards: [SPEED] if SPEED and wildcards.study == "reproduce" else [],
         lambda wildcards: [f"{CLASSIFIER}/model.safetensors"] if wildcards.study in JUDGED else [],
-        lambda wildcards: DRAW_LATENT if wildcards.study in LATENT else [],
+        lambda wildcards: DRAWS_LATENT if wildcards.study in LATENT else [],
         lambda wildcards: evaluated(studied(wildcards.study)) if wildcards.study in MEASURED else [],
-        lambda wildcards: DRAW_MEASURED if wildcards.study in MEASURED else [],
-        "vaelib/tables.py",
-        "vaelib/plots.py",
+        lambda wildcards: DRAWS_MEASURED if wildcards.study in MEASURED else [],
+        DRAWS,
         template="notebooks/{study}.ipynb",
     output:
         f"{BUILD}/executed/{{study}}.ipynb",

@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from vaelib import data, layers, models
 from vaelib.config import TrainingConfig
-from vaelib.run import commit, write
+from vaelib.provenance import commit
+from vaelib.run import write
 from vaelib.step import new_optimizer, pick_precision, train_epoch
 
 OUT = Path(__file__).with_name("results.json")

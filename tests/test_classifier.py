@@ -3,12 +3,14 @@ import json
 import pytest
 import torch
 
-from vaelib import InputError, classifier, data
+from vaelib import InputError, classifier, classifier_training, data
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    return classifier.train("digits", epochs=12, batch_size=32, runs_root=str(tmp_path_factory.mktemp("judge")))
+    return classifier_training.train(
+        "digits", epochs=12, batch_size=32, runs_root=str(tmp_path_factory.mktemp("judge"))
+    )
 
 
 def test_it_learns_the_digits(judge, digits):
@@ -28,15 +30,16 @@ def test_it_is_kept_as_a_run_is(judge):
 def test_one_that_is_there_is_not_trained_again(judge):
     root = str(judge.path.parents[1])
     before = (judge.path / "model.safetensors").stat().st_mtime_ns
-    assert classifier.train("digits", epochs=12, batch_size=32, runs_root=root).path == judge.path
+    assert classifier_training.train("digits", epochs=12, batch_size=32, runs_root=root).path == judge.path
     assert (judge.path / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(InputError, match=r"holds another classifier \(.*'epochs': 12.*--runs-root"):
-        classifier.train("digits", epochs=13, batch_size=32, runs_root=root)
+        classifier_training.train("digits", epochs=13, batch_size=32, runs_root=root)
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     made = [
-        classifier.train("digits", 1, 64, seed, runs_root=str(tmp_path / str(i))) for i, seed in enumerate((5, 5, 6))
+        classifier_training.train("digits", 1, 64, seed, runs_root=str(tmp_path / str(i)))
+        for i, seed in enumerate((5, 5, 6))
     ]
     assert made[0].sha256 == made[1].sha256 != made[2].sha256
 
@@ -55,7 +58,7 @@ def test_probabilities_are_those_of_the_network(judge, digits, monkeypatch):
 def test_images_are_shifted_whole_and_by_at_most_two_pixels(generator):
     x = torch.zeros(300, 1, 28, 28)
     x[:, 0, 10:13, 5:9] = torch.rand(300, 3, 4, generator=generator)
-    moved = classifier.shifted(x, generator)
+    moved = classifier_training.shifted(x, generator)
     seen = set()
     for before, after in zip(x[:, 0], moved[:, 0], strict=True):
         match = [
@@ -70,7 +73,7 @@ def test_images_are_shifted_whole_and_by_at_most_two_pixels(generator):
 
 
 def test_what_is_shifted_out_does_not_come_back_in(generator):
-    moved = classifier.shifted(torch.ones(200, 1, 28, 28), generator)
+    moved = classifier_training.shifted(torch.ones(200, 1, 28, 28), generator)
     sums = {int(image.sum()) for image in moved}
     assert sums == {(28 - down) * (28 - right) for down in range(3) for right in range(3)}
 
@@ -101,7 +104,7 @@ def test_it_judges_only_the_set_that_it_learnt(judge, digits):
 
 def test_a_batch_larger_than_the_set_is_refused(tmp_path):
     with pytest.raises(InputError, match="batch_size 2000: digits has 1,437 training images"):
-        classifier.train("digits", batch_size=2000, runs_root=str(tmp_path))
+        classifier_training.train("digits", batch_size=2000, runs_root=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from vaelib import InputError
-from vaelib.config import ARCHS, PRESETS, TrainingConfig, parse_noise, read_toml
+from vaelib.config import TrainingConfig, read_toml
+from vaelib.settings import ARCHS, PRESETS, parse_noise
 
 OTHER = dict(
     dataset="kmnist", arch="conv", preset="textbook", latent_dim=3, epochs=2, batch_size=63, lr=0.01, held_out=5,

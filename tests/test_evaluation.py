@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import small_config
 
-from vaelib import InputError, classifier, evaluation, latent, measures, quality
+from vaelib import InputError, classifier_training, evaluation, latent, measures, quality
 from vaelib.training import train
 
 DEPTH = measures.Depth(draws=20, images=50, all_draws=4, resamplings=2)
@@ -13,7 +13,7 @@ DEPTH = measures.Depth(draws=20, images=50, all_draws=4, resamplings=2)
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    return classifier.train("digits", epochs=4, batch_size=32, runs_root=str(tmp_path_factory.mktemp("judge")))
+    return classifier_training.train("digits", epochs=4, batch_size=32, runs_root=str(tmp_path_factory.mktemp("judge")))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vaelib import InputError, layers, models
-from vaelib.config import ARCHS, PRESETS, TrainingConfig
+from vaelib.config import TrainingConfig
+from vaelib.settings import ARCHS, PRESETS
 
 
 def built(arch="linear", latent_dim=2, **settings):

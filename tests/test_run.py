@@ -1,5 +1,6 @@
 import json
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -8,8 +9,7 @@ import pytest
 import torch
 from conftest import ROOT, small_config
 
-from vaelib import InputError
-from vaelib import run as run_module
+from vaelib import InputError, provenance
 from vaelib.run import Run, write
 from vaelib.training import train
 
@@ -31,6 +31,15 @@ def test_the_final_numbers_are_the_last_rows(finished_run):
     assert last.split == "test"
     assert final["negative_elbo_nats"] == pytest.approx(last.recon + last.kl)
     assert final["recon_nats"] == pytest.approx(last.recon)
+
+
+def test_seconds_leave_out_what_other_work_added(finished_run, tmp_path):
+    copy = tmp_path / "digits" / finished_run.path.name
+    shutil.copytree(finished_run.path, copy)
+    history = pd.read_csv(copy / "history.csv")
+    history["seconds"] = [3.0, 9.0, 2.0, 9.0]  # train, test, train, test
+    history.to_csv(copy / "history.csv", index=False)
+    assert Run.load(copy).train_seconds() == 2 * 2.0
 
 
 def test_provenance_says_where_a_run_came_from(finished_run, digits):
@@ -144,7 +153,7 @@ def test_weights_of_another_arch_are_one_line(run, tmp_path):
 
 def test_a_machine_without_git_trains_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run_module.commit() == ""
+    assert provenance.commit() == ""
 
 
 def test_a_directory_with_something_else_is_left_as_it_is(tmp_path):
@@ -163,7 +172,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_module.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
         write(file, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from vaelib import InputError, data, models, objective, step
-from vaelib.config import ARCHS, PRESETS, TrainingConfig
+from vaelib.config import TrainingConfig
+from vaelib.settings import ARCHS, PRESETS
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,9 @@ from conftest import ROOT, small_config
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vaelib import InputError, data, models, step, training
-from vaelib.config import ARCHS, TrainingConfig
+from vaelib.config import TrainingConfig
 from vaelib.run import Run
+from vaelib.settings import ARCHS
 from vaelib.training import train
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vaelib import InputError
-from vaelib.config import DATASETS, parse_noise
+from vaelib.settings import DATASETS, parse_noise
 
 _DENIED = "no permission to read {}: allow it, or give another data folder"
 FILES = tuple(

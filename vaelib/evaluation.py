@@ -14,7 +14,8 @@ import torch
 from vaelib import InputError, __version__, data
 from vaelib.features import FeatureNetwork
 from vaelib.measures import Depth, of_likelihood, of_samples, samples
-from vaelib.run import Run, commit, npz_bytes, write
+from vaelib.provenance import commit
+from vaelib.run import Run, npz_bytes, write
 
 
 def evaluate(

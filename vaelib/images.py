@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from vaelib import InputError, data, latent
-from vaelib.config import DATASETS
 from vaelib.run import Run
+from vaelib.settings import DATASETS
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ACCEPTED = "an .npy or .npz file, a folder of png or jpg, a run, or a split such as mnist:test"

@@ -7,12 +7,9 @@ resume.pt          the state to go on from; removed when training ends
 model.safetensors  final weights, written last: a run that has them is finished
 """
 
-import hashlib
 import io
 import json
 import os
-import platform
-import subprocess
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +20,11 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from vaelib import InputError, __version__, models
+from vaelib import InputError, models
 from vaelib.config import TrainingConfig
+from vaelib.provenance import PROVENANCE, begun_by, code_sha256
 
 HISTORY = ["epoch", "split", "recon", "kl", "loss", "seconds"]
-PROVENANCE = ["data_sha256", "code_sha256", "effective_beta", "parameters", "device", "precision", "torch", "commit"]
-# what decides the weights beside the settings: an unfinished run of another kind is begun again
-DECIDES = ("data_sha256", "code_sha256", "device", "precision", "torch")
 
 
 @dataclass(frozen=True)
@@ -133,9 +128,9 @@ class Run:
         return {"recon_nats": last.recon, "kl_nats": last.kl, "negative_elbo_nats": last.recon + last.kl}
 
     def train_seconds(self) -> float:
-        """Seconds of the training passes alone, summed over epochs."""
+        """Seconds of the training passes alone, all at the pace of the fastest: other work only ever adds time."""
         history = self.history()
-        return float(history[history.split == "train"].seconds.sum())
+        return float(self.config.epochs * history[history.split == "train"].seconds.min())
 
     def snapshots(self) -> dict[str, np.ndarray]:
         """train_x, test_x (10, 28, 28) and train_recon, test_recon (epochs, 10, 28, 28), uint8; test_mu
@@ -150,48 +145,6 @@ class Run:
     def require_finished(self):
         if not self.finished:
             raise InputError(f"{self.path} is not finished: the same vaelib train command goes on where it was")
-
-
-def provenance(config: TrainingConfig, data_sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
-    """Where a run came from: data, versions, commit, machine; and what its settings amount to."""
-    return {
-        "data_sha256": data_sha256,
-        "code_sha256": code_sha256(),
-        "effective_beta": config.effective_beta,
-        "parameters": models.count_parameters(models.build(config)),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": precision,
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "vaelib": __version__,
-        "commit": commit(),
-    }
-
-
-def begun_by(path: Path) -> str:
-    """The code_sha256 that a run's directory names; empty where it names none."""
-    try:
-        return str(json.loads((path / "config.json").read_text())["provenance"]["code_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def code_sha256() -> str:
-    """sha256 of the modules that decide a run's weights."""
-    here = Path(__file__).parent
-    modules = ("config", "data", "layers", "models", "objective", "step", "training")
-    return hashlib.sha256(b"".join((here / f"{module}.py").read_bytes() for module in modules)).hexdigest()
-
-
-def commit() -> str:
-    """The git commit of this code, with a + where files differ from it; empty outside a checkout."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git on this machine
-        return ""
 
 
 def write(path: Path, content: bytes):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from vaelib import InputError, data, objective
-from vaelib.config import TrainingConfig, warm_up
+from vaelib.config import TrainingConfig
 from vaelib.models import VAE
+from vaelib.settings import warm_up
 
 Step = Callable[[Tensor, Tensor], None]
 

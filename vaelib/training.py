@@ -16,7 +16,8 @@ from tqdm import tqdm
 from vaelib import InputError, data, latent, models, objective
 from vaelib.config import TrainingConfig
 from vaelib.models import VAE
-from vaelib.run import DECIDES, HISTORY, Run, npz_bytes, provenance, torch_bytes, write
+from vaelib.provenance import DECIDES, provenance
+from vaelib.run import HISTORY, Run, npz_bytes, torch_bytes, write
 from vaelib.step import new_optimizer, pick_device, pick_precision, seeded, train_epoch
 
 EVALUATED = 10_000  # images of each split that recon and KL are measured on after an epoch
