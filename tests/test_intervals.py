@@ -43,6 +43,17 @@ def test_an_ablation_pairs_seeds_and_gives_students_interval(lines):
     assert shown.loc[("linear", "ReLU"), "d = 2"].startswith(f"{np.mean(costs[:3]):+.2f} (")
 
 
+def test_a_change_is_shown_where_its_whole_interval_is_above_0():
+    rows = [
+        dict(arch="conv", change="ReLU", latent_dim=d, n=3, cost_nats=1.0, low=low, high=2.0, train_seconds=3.0)
+        | dict(tuned_seconds=2.0)
+        for d, low in ((2, 0.1), (5, -0.1), (10, 0.2))
+    ]
+    shown = verdict(pd.DataFrame(rows)).loc[("conv", "ReLU")]
+    assert shown["above 0 at d"] == "2, 10"
+    assert shown["seconds"] == "1.50"
+
+
 def test_an_ablation_without_its_tuned_line_is_refused(lines):
     with pytest.raises(InputError, match="no line named 'tuned' to hold 'ReLU' against"):
         ablation({"linear": {"ReLU": lines["linear"]["ReLU"]}})
