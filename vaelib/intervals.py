@@ -1,4 +1,4 @@
-"""What differs between models, with 95 % intervals: over seeds, the unit that differs from one training to the next."""
+"""Differences and shares with their 95 % intervals; between models over seeds, in which two trainings differ."""
 
 import numpy as np
 import pandas as pd

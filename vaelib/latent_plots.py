@@ -1,6 +1,6 @@
 """Figures of the latent space, each a function from arrays to a figure; Plotly's where a reader turns it.
 
-Codes are (N, 2) or (N, 3), labels (N,), images (..., 28, 28). plots.py holds what all figures share.
+Codes are (N, 2) or (N, 3), labels (N,). plots.py holds what all figures share.
 """
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,6 @@
-"""Every figure of the report, each a function from arrays or tables to a matplotlib figure.
+"""Figures made of images, each a function from arrays to a matplotlib figure, and what all figures share.
 
-Images are (..., 28, 28), uint8 or floats in [0, 1]; histories are a run's history.csv.
-Figures are opaque white, so that they read on a dark page too.
+Images are (..., 28, 28), uint8 or floats in [0, 1]. Figures are opaque white, so that they read on a dark page too.
 """
 
 import matplotlib.pyplot as plt
