@@ -3,7 +3,6 @@
 runs -> executed notebooks -> staged pages -> build/EDITION/_build/html/index.html
 """
 
-import itertools
 import json
 import os
 import re
@@ -11,114 +10,35 @@ import shlex
 import sys
 from pathlib import Path
 
-from vaelib import InputError, models
-from vaelib.config import TrainingConfig
-from vaelib.settings import as_text
 from snakemake.exceptions import WorkflowError
+from vaelib import InputError
+from vaelib.settings import as_text
+from workflow.edition import Edition
 
 # cells run side by side, one thread each
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
-KEYS = {
-    "edition", "dataset", "archs", "latent_dims", "seeds", "settings", "classifier", "evaluation", "sizes", "ablation",
-}
-if set(config) != KEYS:
-    raise WorkflowError(
-        f"an edition has the keys {', '.join(sorted(KEYS))}, this one has {', '.join(sorted(config)) or 'none'}: "
-        "give --configfile editions/quick.yaml"
-    )
+try:
+    edition = Edition(config)
+except InputError as error:
+    raise WorkflowError(str(error))
 
-for key in ("archs", "latent_dims", "seeds"):
-    if not isinstance(config[key], list) or not config[key]:
-        example = "[linear, conv]" if key == "archs" else "[2, 10]"
-        raise WorkflowError(f"{key} {config[key]!r}: accepted is a list such as {example}")
-ABLATION_KEYS = {"settings", "latent_dims", "seeds", "changes"}
-if not isinstance(config["ablation"], dict) or set(config["ablation"]) != ABLATION_KEYS:
-    raise WorkflowError(f"ablation: accepted are the keys {', '.join(sorted(ABLATION_KEYS))}, as in editions/quick.yaml")
-for key, kind in (("settings", dict), ("latent_dims", list), ("seeds", list), ("changes", dict)):
-    if not isinstance(config["ablation"][key], kind):
-        raise WorkflowError(f"ablation: {key} {config['ablation'][key]!r}: accepted is what editions/quick.yaml has there")
-if len(config["ablation"]["seeds"]) < 2:
-    raise WorkflowError(f"ablation: seeds {config['ablation']['seeds']}: an interval needs two at least")
-if not isinstance(config["classifier"], dict) or set(config["classifier"]) - {"epochs", "batch_size"}:
-    raise WorkflowError(f"classifier {config['classifier']!r}: accepted are epochs and batch_size, or {{}}")
-EVALUATION_KEYS = {"draws", "images", "all_draws", "resamplings"}
-if not isinstance(config["evaluation"], dict) or set(config["evaluation"]) - EVALUATION_KEYS:
-    raise WorkflowError(f"evaluation {config['evaluation']!r}: accepted are {', '.join(sorted(EVALUATION_KEYS))}, or {{}}")
-if not isinstance(config["sizes"], dict) or set(config["sizes"]) != {"latent_dim", "parameters"}:
-    raise WorkflowError(f"sizes {config['sizes']!r}: accepted are latent_dim and parameters, as in editions/quick.yaml")
-if not isinstance(config["settings"], dict):
-    raise WorkflowError(f"settings {config['settings']!r}: accepted are pairs such as {{epochs: 15}}, or {{}}")
-twice = {"dataset", "arch", "latent_dim", "seed", "runs_root"} & set(config["settings"])
-if twice:
-    raise WorkflowError(f"settings of the edition name {', '.join(sorted(twice))}, which the edition itself decides")
-
-BUILD = f"build/{config['edition']}"
+BUILD = edition.build
 PYTHON = shlex.quote(sys.executable)
 EXECUTE = f"{PYTHON} workflow/execute.py"
 BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 
-
-def cell(arch, latent_dim, seed, changed={}):
-    own = dict(dataset=config["dataset"], arch=arch, latent_dim=latent_dim, seed=seed, runs_root=f"{BUILD}/runs")
-    try:
-        return TrainingConfig.from_mapping(config["settings"] | changed | own)
-    except InputError as error:
-        raise WorkflowError(f"edition {config['edition']}: {error}")
-
-
-GRID = [cell(*values) for values in itertools.product(config["archs"], config["latent_dims"], config["seeds"])]
-if not {2, 3} <= set(config["latent_dims"]):
-    raise WorkflowError(f"latent_dims {config['latent_dims']}: the chapters on the latent space need 2 and 3 among them")
-if not {"linear", "conv"} <= set(config["archs"]):
-    raise WorkflowError(f"archs {config['archs']}: the chapter on equal size needs linear and conv among them")
-if any(name in changes for changes in config["ablation"]["changes"].values() for name in ("tuned", "the textbook cell")):
-    raise WorkflowError("ablation: the tuned and the textbook cell are lines of every ablation: name the changes only")
-ALWAYS = {"tuned": {}, "the textbook cell": {"preset": "textbook"}}
-# the ablation: each change of a tuned cell, measured on training images that were held out
-ABLATION = {
-    arch: {
-        change: [
-            cell(arch, latent_dim, seed, config["ablation"]["settings"] | settings)
-            for latent_dim in config["ablation"]["latent_dims"]
-            for seed in config["ablation"]["seeds"]
-        ]
-        for change, settings in {**ALWAYS, **changes}.items()
-    }
-    for arch, changes in config["ablation"]["changes"].items()
-}
-
-
-def matched(arch, latent_dim, seed, parameters):
-    """The arch's cell with its widths scaled to that many parameters."""
-    own = dict(dataset=config["dataset"], seed=seed, runs_root=f"{BUILD}/runs")
-    try:
-        return models.match_parameters(arch, latent_dim, parameters, **config["settings"] | own)
-    except InputError as error:
-        raise WorkflowError(f"edition {config['edition']}: {error}")
-
-
-CONVS = [c for c in GRID if c.arch == "conv"]
-# dense against conv at equal size: linear models of each conv's number of parameters, then both at further sizes
-EQUAL = [matched("linear", c.latent_dim, c.seed, models.count_parameters(models.build(c))) for c in CONVS]
-SIZED = [
-    matched(arch, config["sizes"]["latent_dim"], seed, parameters)
-    for parameters in config["sizes"]["parameters"]
-    for arch in ("linear", "conv")
-    for seed in config["seeds"]
-]
-CONFIGS = {c.run_name: c for c in GRID}
-MATCHED = {c.run_name: c for c in EQUAL + SIZED}
-ABLATED = {c.run_name: c for changes in ABLATION.values() for configs in changes.values() for c in configs}
+CONFIGS = {c.run_name: c for c in edition.grid}
+MATCHED = {c.run_name: c for c in edition.equal + edition.sized}
+ABLATED = {c.run_name: c for changes in edition.ablation.values() for configs in changes.values() for c in configs}
 # the runs that have no page of their own
 BESIDE = ABLATED | {name: c for name, c in MATCHED.items() if name not in CONFIGS}
-if set(ABLATED) & set(CONFIGS):
-    raise WorkflowError(f"ablation: settings {config['ablation']['settings']} make a cell of the grid: hold some images out")
 # a page for each cell's first seed; the other seeds are in the tables
-PAGES = {c.cell_id: c for c in GRID if c.seed == config["seeds"][0]}
+PAGES = {c.cell_id: c for c in edition.grid if c.seed == edition.seeds[0]}
+FOLDERS = {"runs_root": f"{BUILD}/runs", "data_root": edition.grid[0].data_root}
 SPEED = "bench/results.json" if Path("bench/results.json").exists() else ""
-CLASSIFIER = f"{BUILD}/runs/{config['dataset']}/classifier-s0"
+CLASSIFIER = f"{BUILD}/runs/{edition.dataset}/classifier-s0"
 # the chapters on the latent space; those that a classifier judges
 LATENT = ["embeddings", "evolution", "map", "interpolation", "classes", "confusion"]
 JUDGED = ["map", "interpolation", "classes", "confusion", "samples"]
@@ -135,36 +55,36 @@ CHAPTERS = [
 
 
 def parameters(c):
-    return json.dumps(c.settings() | {"runs_root": c.runs_root, "data_root": c.data_root})
+    return json.dumps(c.settings() | FOLDERS)
 
 
-def flags(c):
-    """The settings of a config as options of vaelib train."""
-    values = c.settings() | {"runs_root": c.runs_root, "data_root": c.data_root}
+def options(values):
+    """Settings as options of a vaelib command."""
     return shlex.join(f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items())
 
 
 def studied(study):
     """The configs whose runs a study reads."""
-    return {"ablation": list(ABLATED.values()), "equal": EQUAL + CONVS + SIZED}.get(study, GRID)
+    beside = {"ablation": list(ABLATED.values()), "equal": edition.equal + edition.convs + edition.sized}
+    return beside.get(study, edition.grid)
 
 
 def study_parameters(study):
     if study == "ablation":
         lines = {
             arch: {change: [str(c.run_path) for c in configs] for change, configs in changes.items()}
-            for arch, changes in ABLATION.items()
+            for arch, changes in edition.ablation.items()
         }
         return {"lines": lines}
     if study == "equal":
-        paths = {"linear": EQUAL, "conv": CONVS, "sized": SIZED}
+        paths = {"linear": edition.equal, "conv": edition.convs, "sized": edition.sized}
         return {name: [str(c.run_path) for c in configs] for name, configs in paths.items()}
-    own = {"edition": config["edition"], "speed": SPEED} if study == "reproduce" else {}
+    own = {"edition": edition.name, "speed": SPEED} if study == "reproduce" else {}
     if study not in ("evolution", "reproduce", "bound"):
-        own["data_root"] = GRID[0].data_root
+        own["data_root"] = FOLDERS["data_root"]
     if study in JUDGED:
         own["classifier"] = CLASSIFIER
-    return {"runs": [str(c.run_path) for c in GRID]} | own
+    return {"runs": [str(c.run_path) for c in edition.grid]} | own
 
 
 def finished(configs):
@@ -173,14 +93,6 @@ def finished(configs):
 
 def evaluated(configs):
     return [f"{c.run_path}/metrics.json" for c in configs]
-
-
-def depth(c):
-    """The options of vaelib evaluate for a config: all images for the models of ten dimensions of the first seed."""
-    own = {key: value for key, value in config["evaluation"].items() if key != "all_draws"}
-    if c.latent_dim == 10 and c.seed == config["seeds"][0] and c.run_name in CONFIGS:
-        own["all_draws"] = config["evaluation"].get("all_draws", 0)
-    return shlex.join(f"--{key.replace('_', '-')}={value}" for key, value in own.items())
 
 
 rule site:
@@ -218,7 +130,7 @@ rule train:
         template=ancient("notebooks/train.ipynb"),
         execute=ancient("workflow/execute.py"),
     output:
-        f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+        f"{BUILD}/runs/{edition.dataset}/{{run}}/model.safetensors",
     wildcard_constraints:
         run="|".join(map(re.escape, CONFIGS)),
     params:
@@ -233,11 +145,11 @@ rule train_beside:
     input:
         TRAINS,
     output:
-        f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+        f"{BUILD}/runs/{edition.dataset}/{{run}}/model.safetensors",
     wildcard_constraints:
         run="|".join(map(re.escape, BESIDE)),
     params:
-        flags=lambda wildcards: flags(BESIDE[wildcards.run]),
+        flags=lambda wildcards: options(BESIDE[wildcards.run].settings() | FOLDERS),
     log:
         f"{BUILD}/logs/{{run}}.log",
     shell:
@@ -251,11 +163,11 @@ rule classifier:
     output:
         f"{CLASSIFIER}/model.safetensors",
     params:
-        flags=shlex.join(f"--{key.replace('_', '-')}={value}" for key, value in config["classifier"].items()),
+        flags=options(edition.values["classifier"]),
     log:
         f"{BUILD}/logs/classifier-s0.log",
     shell:
-        "rm -rf {CLASSIFIER} && {PYTHON} -m vaelib.cli classifier --dataset {config[dataset]} --runs-root {BUILD}/runs"
+        "rm -rf {CLASSIFIER} && {PYTHON} -m vaelib.cli classifier --dataset {edition.dataset} --runs-root {BUILD}/runs"
         " {params.flags} > {log} 2>&1"
 
 
@@ -263,17 +175,17 @@ rule evaluate:
     input:
         MEASURES,
         f"{CLASSIFIER}/model.safetensors",
-        f"{BUILD}/runs/{config['dataset']}/{{run}}/model.safetensors",
+        f"{BUILD}/runs/{edition.dataset}/{{run}}/model.safetensors",
     output:
-        f"{BUILD}/runs/{config['dataset']}/{{run}}/metrics.json",
+        f"{BUILD}/runs/{edition.dataset}/{{run}}/metrics.json",
     wildcard_constraints:
         run="|".join(map(re.escape, {**CONFIGS, **MATCHED})),
     params:
-        depth=lambda wildcards: depth({**CONFIGS, **MATCHED}[wildcards.run]),
+        depth=lambda wildcards: options(edition.depth({**CONFIGS, **MATCHED}[wildcards.run])),
     log:
         f"{BUILD}/logs/{{run}}.evaluate.log",
     shell:
-        "{PYTHON} -m vaelib.cli evaluate {BUILD}/runs/{config[dataset]}/{wildcards.run} --classifier {CLASSIFIER}"
+        "{PYTHON} -m vaelib.cli evaluate {BUILD}/runs/{edition.dataset}/{wildcards.run} --classifier {CLASSIFIER}"
         " {params.depth} > {log} 2>&1"
 
 

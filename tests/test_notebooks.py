@@ -15,6 +15,7 @@ from conftest import ROOT
 from PIL import Image
 from traitlets.config import Config
 
+from vaelib import InputError
 from vaelib.config import TrainingConfig
 
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -119,15 +120,27 @@ def test_a_bad_value_ends_in_one_line(tmp_path):
     assert done.stderr.strip().endswith("InputError: latent_dim 0: accepted is 1 to 4,096 (dimensions of z)")
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore")
-def test_plain_papermill_fails_on_an_unknown_parameter_too(path, tmp_path):
+def test_plain_papermill_fails_on_an_unknown_parameter_too(tmp_path):
     # over a socket: kernels side by side race for TCP ports; in a folder of its own, for its path must be short
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         over_ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
         with pytest.raises(papermill.PapermillExecutionError) as caught:
             papermill.execute_notebook(
-                str(path), str(tmp_path / "out.ipynb"), {"z_dim": 2}, progress_bar=False, config=over_ipc
-            )
+                str(ROOT / "notebooks" / "grid.ipynb"), str(tmp_path / "out.ipynb"), {"z_dim": 2},
+                progress_bar=False, config=over_ipc,
+            )  # fmt: skip
     assert caught.value.ename == "InputError"
     assert "unknown parameter 'z_dim'" in caught.value.evalue
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_every_template_refuses_an_unknown_parameter_first(path):
+    """Its first two cells, as papermill would run them with a parameter injected between them."""
+    given, first = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"][:2]
+    assert "parameters" in given.metadata.tags
+    namespace = {}
+    exec(given.source, namespace)
+    namespace["z_dim"] = 2
+    with pytest.raises(InputError, match="unknown parameter 'z_dim': accepted are "):
+        exec(first.source, namespace)

@@ -17,7 +17,7 @@ def weights(model):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_loss_falls_on_64_images(arch, preset, digits):
     images = digits.train_images[:64]
-    config = TrainingConfig(arch=arch, preset=preset, epochs=20, batch_size=16, lr=1e-3)
+    config = TrainingConfig(arch=arch, preset=preset, epochs=6, batch_size=16, lr=1e-3)
     model = models.build(config)
     optimizer = step.new_optimizer(model, config, CPU)
 
@@ -28,7 +28,7 @@ def test_the_loss_falls_on_64_images(arch, preset, digits):
         return objective.weighted_loss(-objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar))
 
     before = loss()
-    for epoch in range(1, 21):
+    for epoch in range(1, 7):
         assert sum(step.train_epoch(model, optimizer, images, config, epoch)) == 64
     assert loss() < before - 20
 

@@ -183,36 +183,9 @@ def test_an_edit_rebuilds_what_depends_on_it_and_no_more(file, rules, built, pro
         os.utime(path, (Path(ROOT / file).stat().st_mtime,) * 2)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (("seeds: [0]", "seeds: [0]\nz_dims: [2]"), "z_dims"),
-        (("seeds: [0]", "seeds: 0"), "seeds 0: accepted is a list"),
-        (("seeds: [0]", "seeds: []"), "seeds []: accepted is a list"),
-        (("latent_dims: [2, 3]", "latent_dims: [0]"), "latent_dim 0: accepted is 1 to 4,096"),
-        (
-            ("latent_dims: [2, 3]", "latent_dims: [2, 5]"),
-            "latent_dims [2, 5]: the chapters on the latent space need 2 and 3",
-        ),
-        (
-            ("archs: [linear, conv]", "archs: [linear]"),
-            "archs ['linear']: the chapter on equal size needs linear and conv",
-        ),
-        (("classifier: {epochs: 1}", "classifier: {lr: 1}"), "accepted are epochs and batch_size"),
-        (("{draws: 1,", "{draw: 1,"), "accepted are all_draws, draws, images, resamplings"),
-        (("parameters: []", "params: []"), "accepted are latent_dim and parameters"),
-        (("parameters: []", "parameters: [10]"), "budget 10: the nearest linear at latent_dim 2 has"),
-        (("{epochs: 1,", "{epoch: 1,"), "unknown setting 'epoch'"),
-        (("{epochs: 1,", "{seed: 1,"), "seed, which the edition itself decides"),
-        (("{activation: relu}", "{activation: tanh}"), "activation 'tanh': accepted is one of relu"),
-        (("  changes:", "  change:"), "ablation: accepted are the keys changes, latent_dims, seeds, settings"),
-        (("seeds: [0, 1]", "seeds: [0]"), "an interval needs two at least"),
-    ],
-)
-def test_an_edition_that_means_nothing_is_refused(change, expected, project):
-    assert change[0] in EDITION
-    (project / "editions" / "odd.yaml").write_text(EDITION.replace(*change))
+def test_an_edition_that_means_nothing_is_refused(project):
+    (project / "editions" / "odd.yaml").write_text(EDITION.replace("seeds: [0]", "seeds: 0"))
     command = [sys.executable, "-m", "snakemake", "--configfile", "editions/odd.yaml", "--dry-run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert done.returncode != 0
-    assert expected in done.stdout + done.stderr
+    assert "seeds 0: accepted is a list" in done.stdout + done.stderr
