@@ -40,7 +40,7 @@ def backward(logits: Tensor, mu: Tensor, logvar: Tensor, x: Tensor, k1: float = 
     """The backward pass of weighted_loss, begun at its gradient instead of its value.
 
     Per image the loss has the gradient k1 (sigmoid(logits) - x), k2 mu and k2 (exp(logvar) - 1) / 2. To learn,
-    nobody needs its value, whose logarithms cost a small model a quarter of its step.
+    nobody needs its value, which costs a small model an eighth of its step.
     """
     with torch.no_grad():
         gradients = [
