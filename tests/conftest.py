@@ -1,4 +1,5 @@
 import gzip
+import io
 import os
 import shutil
 from pathlib import Path
@@ -30,6 +31,11 @@ def generator():
     return torch.Generator().manual_seed(7)
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
 @pytest.fixture(scope="session")
 def digits():
     return data.load("digits")
@@ -47,6 +53,13 @@ def run(finished_run, tmp_path):
     path = tmp_path / "runs" / "digits" / finished_run.path.name
     shutil.copytree(finished_run.path, path)
     return type(finished_run).load(path)
+
+
+def size(figure) -> int:
+    """Bytes of the figure as a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return len(buffer.getvalue())
 
 
 def small_config(runs_root, **settings) -> TrainingConfig:

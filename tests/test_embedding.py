@@ -6,11 +6,6 @@ from sklearn.manifold import trustworthiness
 from vaelib import InputError, embedding
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def heaps(rng, centres, count=40, spread=0.1):
     labels = np.repeat(np.arange(len(centres)), count)
     return np.asarray(centres)[labels] + spread * rng.standard_normal((len(labels), len(centres[0]))), labels

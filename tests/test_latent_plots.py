@@ -1,21 +1,8 @@
-import io
-
 import numpy as np
-import pytest
+from conftest import size
 from matplotlib.colors import to_rgb
 
 from vaelib import latent_plots
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-def size(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return len(buffer.getvalue())
 
 
 def test_embeddings_show_every_code_in_its_classs_colour(rng):

@@ -1,20 +1,8 @@
-import io
-
 import numpy as np
 import pytest
+from conftest import size
 
 from vaelib import map_plots
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-def size(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return len(buffer.getvalue())
 
 
 def test_a_map_is_marked_by_its_places():
