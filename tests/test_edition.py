@@ -82,9 +82,9 @@ def test_the_editions_of_the_project_are_accepted(name):
         ),
         (
             ("classifier: {epochs: 1}", "classifier: {lr: 1}"),
-            "classifier {'lr': 1}: accepted are, each or none, batch_size, epochs",
+            "classifier {'lr': 1}: accepted are any of batch_size, epochs",
         ),
-        (("{draws: 1,", "{draw: 1,"), "accepted are, each or none, all_draws, draws, images, resamplings"),
+        (("{draws: 1,", "{draw: 1,"), "accepted are any of all_draws, draws, images, resamplings"),
         (("parameters: [40_000]", "params: []"), "accepted are the keys latent_dim, parameters"),
         (("parameters: [40_000]", "parameters: [10]"), "budget 10: the nearest linear at latent_dim 3 has"),
         (("{epochs: 1,", "{epoch: 1,"), "unknown setting 'epoch'"),

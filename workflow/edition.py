@@ -97,7 +97,7 @@ def check(values: dict[str, Any]):
     for part, (accepted, all_needed) in PARTS.items():
         own = values[part]
         if not isinstance(own, dict) or set(own) - accepted or (all_needed and set(own) != accepted):
-            kind = "accepted are the keys" if all_needed else "accepted are, each or none,"
+            kind = "accepted are the keys" if all_needed else "accepted are any of"
             raise InputError(f"{part} {own!r}: {kind} {', '.join(sorted(accepted))}, as in editions/quick.yaml")
     ablation = values["ablation"]
     for key, kind in (("settings", dict), ("latent_dims", list), ("seeds", list), ("changes", dict)):
