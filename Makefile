@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --configfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report full publish book test test-long bench lint lock clean
+.PHONY: help report mnist full publish pages book test test-long bench lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,18 +13,22 @@ report: .venv/installed ## the whole book on small digits, from nothing, in minu
 	$(SNAKEMAKE) editions/quick.yaml
 	@echo "$(CURDIR)/build/quick/_build/html/index.html"
 
-full: .venv/installed ## the whole book on MNIST: three seeds and the ablation
+mnist: .venv/installed ## the course report on MNIST: one seed, without ablation and further sizes
+	$(SNAKEMAKE) editions/mnist.yaml
+	@echo "$(CURDIR)/build/mnist/_build/html/index.html"
+
+full: .venv/installed ## the whole book on MNIST: three seeds, ablation, sizes
 	$(SNAKEMAKE) editions/full.yaml
 	@echo "$(CURDIR)/build/full/_build/html/index.html"
 
-publish: .venv/installed ## build the full book and make its pages the ones that the project carries
-	rm -rf build/full/book
-	$(SNAKEMAKE) editions/full.yaml
-	rm -rf book/pages
-	cp -r build/full/book/pages book/pages
+publish: full ## build the full book and make its pages the ones that the project carries
+	$(BIN)/python workflow/publish.py build/full/book
+
+pages: .venv/installed ## refresh the published pages from their templates; SAME="grid map" where new code changes no output
+	$(BIN)/python workflow/pages.py $(if $(SAME),--same $(SAME))
 
 book: .venv/installed ## render the pages that the project carries; trains nothing
-	$(BIN)/jupyter-book build book/ -W --keep-going
+	$(BIN)/jupyter-book build --all book/ -W --keep-going
 	@echo "$(CURDIR)/_build/html/index.html"
 
 test: .venv/installed ## the whole test suite
@@ -36,10 +40,11 @@ test-long: .venv/installed ## what takes minutes: the published likelihood and m
 bench: .venv/installed ## training against a textbook loop, side by side; writes bench/results.json
 	$(BIN)/python bench/training.py
 
-lint: .venv/installed ## style and format, as continuous integration checks them
+lint: .venv/installed ## style, format and imports, as continuous integration checks them
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+	$(BIN)/lint-imports
 
 lock: ## compile requirements.txt from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url -o requirements.txt

@@ -25,11 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
 from tqdm import tqdm
 
-from vaelib import data, layers, models
-from vaelib.config import TrainingConfig
+from vaelib import TrainingConfig, data, models
 from vaelib.provenance import commit
-from vaelib.run import write
-from vaelib.step import new_optimizer, pick_precision, train_epoch
+from vaelib.training import new_optimizer, pick_precision, train_epoch, write
 
 OUT = Path(__file__).with_name("results.json")
 CPU = torch.device("cpu")
@@ -47,11 +45,11 @@ def textbook_model(config: TrainingConfig) -> models.VAE:
     """The same model in torch's ordinary forms and layout."""
     model = models.build(config).to(memory_format=torch.contiguous_format)
     for module in model.modules():
-        if isinstance(module, layers.Halve | layers.Double):
+        if isinstance(module, models.Halve | models.Double):
             module.forward = super(type(module), module).forward
-        elif isinstance(module, layers.FromMap):
+        elif isinstance(module, models.FromMap):
             module.forward = lambda x: x.flatten(1)
-        elif isinstance(module, layers.ToMap):
+        elif isinstance(module, models.ToMap):
             module.forward = lambda h, channels=module.channels: h.view(len(h), channels, 7, 7)
     return model
 

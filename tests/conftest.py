@@ -14,7 +14,9 @@ from vaelib.config import TrainingConfig
 from vaelib.training import train
 
 plt.switch_backend("Agg")
+torch.set_num_threads(1)  # The tests are spread over the cores by file.
 ROOT = Path(__file__).parents[1]
+EARLIER_RUNS = Path(__file__).with_name("earlier_runs")
 BESIDE = ROOT.parent / "shared" / "data"
 if "VAELIB_DATA" not in os.environ and (BESIDE / "MNIST").is_dir():
     os.environ["VAELIB_DATA"] = str(BESIDE)
@@ -42,6 +44,16 @@ def digits():
 
 
 @pytest.fixture(scope="session")
+def clothes():
+    """Own images: 90 of 12x12 pixels, each with one bright third, which its class is named by."""
+    labels = np.arange(90) % 3
+    pixels = np.random.default_rng(3).integers(0, 60, (90, 12, 12), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[4 * label : 4 * label + 4] += 190
+    return data.from_arrays(pixels, np.array(["hat", "shirt", "shoe"])[labels], name="clothes")
+
+
+@pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """A linear model of two dimensions, two epochs on the digits."""
     return train(small_config(tmp_path_factory.mktemp("shared") / "runs"))
@@ -65,6 +77,16 @@ def size(figure) -> int:
 def small_config(runs_root, **settings) -> TrainingConfig:
     defaults = dict(dataset="digits", epochs=2, encoder_widths=(32,), runs_root=str(runs_root))
     return TrainingConfig(**(defaults | settings))
+
+
+def write_npz(path: Path, images: data.ImageData) -> Path:
+    """The set as an .npz file, with the labels that its classes' names are."""
+    names = np.array(images.class_names)
+    arrays = dict(train_images=images.train_images[:, 0].numpy(), train_labels=names[images.train_labels])
+    arrays |= dict(test_images=images.test_images[:, 0].numpy(), test_labels=names[images.test_labels])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+    return path
 
 
 def write_idx(folder: Path, train: np.ndarray, train_y: np.ndarray, test: np.ndarray, test_y: np.ndarray) -> None:

@@ -1,13 +1,25 @@
 import dataclasses
 import itertools
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from vaelib import InputError
-from vaelib.config import TrainingConfig, read_toml
-from vaelib.settings import ARCHS, PRESETS, parse_noise
+from vaelib.config import (
+    ARCHS,
+    DATASETS,
+    PRESETS,
+    InputError,
+    TrainingConfig,
+    dataset_name,
+    expanded,
+    parse_noise,
+    read_toml,
+    warm_up,
+)
+from vaelib.models import archs
 
 OTHER = dict(
     dataset="kmnist", arch="conv", preset="textbook", latent_dim=3, epochs=2, batch_size=63, lr=0.01, held_out=5,
@@ -18,7 +30,7 @@ OTHER = dict(
 
 
 def test_two_configs_never_share_a_directory():
-    # a preset changes other settings too, and an arch what they are by default
+    # A preset changes other settings too, and an arch what they are by default.
     alone = [pair for pair in OTHER.items() if pair[0] not in ("arch", "preset")]
     changes = [dict(pairs) for n in range(3) for pairs in itertools.combinations(alone, n)]
     paths = [TrainingConfig(**({"arch": "conv"} | change)).run_path for change in changes]
@@ -27,6 +39,21 @@ def test_two_configs_never_share_a_directory():
 
 def test_every_setting_that_decides_the_weights_is_in_the_example_above():
     assert set(OTHER) == set(TrainingConfig().settings())
+
+
+def test_a_name_of_all_settings_fits_a_file_system_and_is_its_own(tmp_path):
+    widths = dict(encoder_widths=(1001, 1002), decoder_widths=(1003, 1004), hidden_widths=(2001, 2002, 2003, 2004))
+    configs = [
+        TrainingConfig(**(OTHER | widths | {"runs_root": str(tmp_path), "noise": "salt-pepper:0.123456789"} | change))
+        for change in ({}, {"threads": 3}, {"threads": 4}, {"hidden_widths": (2001, 2002, 2003, 2005)})
+    ]
+    names = [config.run_name for config in configs]
+    assert len(set(names)) == 4
+    for name, config in zip(names, configs, strict=True):
+        assert name.startswith("conv-d3-s1-textbook-epochs2-")
+        assert len(name.encode()) < 255
+        assert name == dataclasses.replace(config).run_name
+        config.run_path.with_name(f".{name}.next").mkdir(parents=True)  # what a renewed run adds to it fits too
 
 
 def test_where_files_lie_does_not_name_a_run():
@@ -41,7 +68,7 @@ def test_close_values_have_names_of_their_own():
 def test_widths_are_resolved_when_they_are_asked_for():
     """A later default must not change what a stored config means."""
     config = TrainingConfig(arch="conv")
-    own = PRESETS["tuned"]["conv"]
+    own = ARCHS["conv"].presets["tuned"]
     assert config.settings()["encoder_widths"] == list(own["encoder_widths"])
     assert config == TrainingConfig(arch="conv", encoder_widths=own["encoder_widths"], lr=own["lr"])
     assert config.run_name == "conv-d2-s0"
@@ -49,10 +76,25 @@ def test_widths_are_resolved_when_they_are_asked_for():
 
 
 @pytest.mark.parametrize("arch", ARCHS)
+def test_an_architecture_has_all_that_is_asked_of_it(arch):
+    own = ARCHS[arch]
+    left_to_presets = {field.name for field in dataclasses.fields(TrainingConfig) if field.default is None}
+    assert tuple(own.presets) == PRESETS
+    for preset in own.presets.values():
+        assert set(preset) == left_to_presets - {"decoder_widths"}
+    assert callable(getattr(archs, arch))
+
+
+def test_no_two_architectures_look_alike():
+    for mark in ("colour", "marker"):
+        assert len({getattr(own, mark) for own in ARCHS.values()}) == len(ARCHS)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_fills_in_what_is_not_given_and_is_named(preset, arch):
-    config = TrainingConfig(arch=arch, preset=preset)
-    assert {name: getattr(config, name) for name in PRESETS[preset][arch]} == PRESETS[preset][arch]
+    config, own = TrainingConfig(arch=arch, preset=preset), ARCHS[arch].presets[preset]
+    assert {name: getattr(config, name) for name in own} == own
     assert config.run_name == f"{arch}-d2-s0" + ("" if preset == "tuned" else "-textbook")
     assert TrainingConfig(arch=arch, preset=preset, lr=0.5).run_name.endswith("-lr0.5")
 
@@ -85,14 +127,15 @@ def test_a_cell_is_named_once():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("dataset", "cifar"), ("arch", "resnet"), ("latent_dim", 0), ("latent_dim", 10_000), ("latent_dim", 2.5),
-        ("latent_dim", "2"), ("latent_dim", True),
-        ("latent_dim", 10**400), ("k1", 10**400), ("encoder_widths", [10**400]),
-        ("epochs", 0), ("batch_size", -1), ("lr", 0), ("lr", float("nan")),
-        ("k1", 0), ("k1", -1), ("k1", float("nan")), ("k2", -0.1), ("k2", float("inf")), ("seed", -1),
-        ("encoder_widths", [0]), ("encoder_widths", "512"), ("decoder_widths", [1] * 9), ("noise", "salt:0.1"),
-        ("noise", "salt-pepper:2"), ("noise", "gaussian"), ("noise", "gaussian:nan"), ("precision", "float16"),
-        ("device", "tpu"), ("threads", 0),
+        ("dataset", "cifar"), ("dataset", ""), ("dataset", 3), ("arch", "resnet"), ("latent_dim", 0),
+        ("latent_dim", 10_000), ("latent_dim", 2.5), ("latent_dim", True), ("latent_dim", "0"), ("latent_dim", None),
+        ("latent_dim", 10**400), ("k1", 10**400), ("encoder_widths", [10**400]), ("encoder_widths", "9" * 400),
+        ("epochs", 0), ("batch_size", -1), ("lr", 0), ("lr", float("nan")), ("lr", "nan"), ("lr", "1e-9"),
+        ("k1", 0), ("k1", -1), ("k1", float("nan")), ("k2", -0.1), ("k2", float("inf")), ("k2", "inf"), ("seed", -1),
+        ("encoder_widths", [0]), ("encoder_widths", 512), ("encoder_widths", [8, True]), ("decoder_widths", [1] * 9),
+        ("decoder_widths", "1,2,3,4,5,6,7,8,9"), ("noise", "salt:0.1"), ("noise", "salt-pepper:2"), ("noise", 0.1),
+        ("noise", "gaussian"), ("noise", "gaussian:nan"), ("schedule", "onecycle"), ("schedule", "onecycle:1"),
+        ("schedule", "step"), ("precision", "float16"), ("device", "tpu"), ("threads", 0), ("preset", "best"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_named_with_what_is_accepted(name, value):
@@ -102,13 +145,55 @@ def test_a_bad_value_is_named_with_what_is_accepted(name, value):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("latent_dim", "two", "a whole number, 1 to 4,096"),
+        ("latent_dim", "2.5", "a whole number, 1 to 4,096"),
+        ("epochs", [1], "a whole number, 1 to 100,000"),
+        ("lr", "fast", "a number, 1e-08 to 10"),
+        ("lr", True, "a number, 1e-08 to 10"),
+        ("encoder_widths", "8,x", "a whole number, 1 to 8,192"),
+        ("encoder_widths", {"first": 8}, r"a list of at most 8 widths, such as 512,256 or \[512, 256\]"),
+        ("noise", 3, "text"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_the_kind(name, value, kind):
+    with pytest.raises(InputError, match=f"accepted is {kind}"):
+        TrainingConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("lr", "1e-3", 0.001),
+        ("lr", " 0.5 ", 0.5),
+        ("k1", "2", 2.0),
+        ("epochs", "7", 7),
+        ("encoder_widths", "8,4", (8, 4)),
+        ("encoder_widths", "[8]", (8,)),
+        ("encoder_widths", "[8, 4]", (8, 4)),
+        ("encoder_widths", "(8, 4,)", (8, 4)),
+        ("encoder_widths", ["8", "4"], (8, 4)),
+        ("encoder_widths", "512", (512,)),
+        ("hidden_widths", "[]", ()),
+        ("hidden_widths", "", ()),
+    ],
+)
+def test_text_is_read_as_the_number_that_it_is(name, text, value):
+    found = getattr(TrainingConfig(**{name: text}), name)
+    assert found == value
+    assert type(found) is type(value)
+    assert all(type(width) is int for width in (found if isinstance(found, tuple) else ()))
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         (
             dict(arch="conv", encoder_widths=[8, 16, 32]),
-            r"encoder_widths \[8, 16, 32\]: accepted is one width .* for conv",
+            r"encoder_widths \[8, 16, 32\]: accepted is 1 to 2 widths for conv",
         ),
-        (dict(arch="conv", decoder_widths=[]), r"decoder_widths \[\]: accepted is one width"),
+        (dict(arch="conv", decoder_widths=[]), r"decoder_widths \[\]: accepted is 1 to 2 widths"),
         (dict(encoder_widths=[]), r"encoder_widths \[\]: accepted is 1 to 8 widths for linear"),
         (dict(hidden_widths=[5]), r"hidden_widths \[5\]: linear has none, give encoder_widths"),
     ],
@@ -135,6 +220,22 @@ def test_settings_survive_json():
     assert TrainingConfig.from_mapping(config.settings()) == config
 
 
+def test_a_run_that_is_older_than_a_setting_was_trained_with_what_was_done_then(monkeypatch):
+    """A setting that says what was done before it gives that; another its default. Neither is left to a preset."""
+    kept = TrainingConfig(**OTHER).settings()
+    del kept["threads"], kept["blocks"]
+    blocks = TrainingConfig.__dataclass_fields__["blocks"]
+    monkeypatch.setattr(blocks, "metadata", blocks.metadata | {"before": 0})
+    config = TrainingConfig.from_stored(kept, "there")
+    assert config == TrainingConfig(**(OTHER | {"threads": 1, "blocks": 0, "runs_root": "there"}))
+    assert TrainingConfig(arch="conv").blocks == 1
+
+
+def test_a_setting_that_a_run_has_and_the_code_has_not_is_refused():
+    with pytest.raises(InputError, match="'warm_restarts'"):
+        TrainingConfig.from_stored(TrainingConfig().settings() | {"warm_restarts": 3}, "runs")
+
+
 def test_a_toml_file_gives_settings(tmp_path):
     file = tmp_path / "config.toml"
     file.write_text('arch = "conv"\nencoder_widths = [8, 16]\nk2 = 4\n')
@@ -144,9 +245,29 @@ def test_a_toml_file_gives_settings(tmp_path):
         read_toml(file)
 
 
+def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "config.toml").write_bytes(b'\xef\xbb\xbfarch = "conv"\r\n')
+    assert read_toml(tmp_path / "config.toml") == {"arch": "conv"}
+
+
 def test_a_notebook_with_an_unknown_parameter_is_refused():
-    with pytest.raises(InputError, match=r"unknown parameter 'latent_dims': accepted are dataset, arch, preset"):
-        TrainingConfig.from_notebook({"epochs": 2, "latent_dims": 5, "In": [], "Out": {}, "_": 3, "len": len})
+    namespace = {"epochs": 2, "latent_dims": 5, "_": 3, "len": len}
+    accepted = r"unknown parameter 'latent_dims': accepted are dataset, arch, preset"
+    with pytest.raises(InputError, match=accepted):
+        TrainingConfig.from_notebook(namespace)
+    cells = ["", "epochs = 1", "epochs = 2\nlatent_dims = 5", "config = TrainingConfig.from_notebook(globals())"]
+    with pytest.raises(InputError, match=accepted):
+        TrainingConfig.from_notebook(namespace | {"In": cells, "Out": {}})
+
+
+def test_a_name_that_no_cell_assigns_is_let_be():
+    """IPython runs a user's startup files in the notebook's namespace."""
+    cells = ["", "%matplotlib inline\nx = 3", "epochs = 2  # passes", "config = TrainingConfig.from_notebook(globals())"]
+    namespace = {"epochs": 2, "DATA": "/data", "seed": 4, "In": cells, "Out": {}}
+    config = TrainingConfig.from_notebook(namespace)
+    assert config.epochs == 2
+    with pytest.raises(InputError, match="'DATA'"):
+        TrainingConfig.from_notebook(namespace | {"In": [*cells[:-1], "DATA = 5", cells[-1]]})
 
 
 def test_a_readers_own_names_are_let_be_once_the_config_is_there():
@@ -159,10 +280,66 @@ def test_noise_is_a_kind_and_a_level():
     assert parse_noise("salt-pepper:0.1") == ("salt-pepper", 0.1)
 
 
+def test_a_schedule_is_constant_or_has_a_share_of_steps_in_which_it_rises():
+    assert (warm_up("constant"), warm_up("onecycle:0.3")) == (None, 0.3)
+
+
 def test_every_setting_has_help_and_a_default_in_its_range():
     for field in dataclasses.fields(TrainingConfig):
         assert field.metadata["help"]
         assert field.default is None or getattr(TrainingConfig(), field.name) == field.default
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        *zip(DATASETS, DATASETS, strict=True),
+        ("./pictures", "pictures"),
+        ("/a/b/pictures/", "pictures"),
+        ("pictures.npz", "pictures"),
+        ("/a/pictures.v2", "pictures.v2"),
+        ("../my pictures (new).npz", "my-pictures-new"),
+        ("/", "images"),
+    ],
+)
+def test_a_folder_of_runs_is_named_by_the_last_part_of_a_path(dataset, name):
+    assert dataset_name(dataset) == name
+    assert dataset_name(name) == name
+
+
+def test_a_path_of_images_is_kept_with_a_slash(tmp_path, monkeypatch):
+    """So that images in a folder called mnist are not taken for MNIST."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "mnist").mkdir()
+    for given, kept in {
+        "pictures": "./pictures",
+        "pictures/": "./pictures",
+        "./pictures": "./pictures",
+        "./mnist": "./mnist",
+        "mnist": "mnist",
+        "a/../b//pictures": "b/pictures",
+        "../pictures.npz": "../pictures.npz",
+        "./gone": "./gone",
+        "/a/gone": "/a/gone",
+    }.items():
+        config = TrainingConfig(dataset=given)
+        assert config.dataset == kept
+        # What is kept is read again as it is, in whatever folder.
+        assert TrainingConfig.from_stored(config.settings(), "runs").dataset == kept
+    assert TrainingConfig(dataset="pictures").run_path == Path("runs/pictures/linear-d2-s0")
+    with pytest.raises(InputError, match=r"dataset 'gone': accepted is one of mnist, .* or the path of a folder"):
+        TrainingConfig(dataset="gone")
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = TrainingConfig(dataset="~/pictures", data_root="~/data", runs_root="~/runs")
+    assert config.dataset == f"{tmp_path}/pictures"
+    assert config.data_root == f"{tmp_path}/data"
+    assert config.run_path == tmp_path / "runs" / "pictures" / "linear-d2-s0"
+    assert expanded("~") == os.path.expanduser("~") == str(tmp_path)
+    assert expanded("") == ""
 
 
 def test_settings_are_checked_without_importing_torch():

@@ -5,12 +5,17 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from vaelib import InputError, data, density, latent, models
+from vaelib import InputError, data, latent, models
 from vaelib.config import TrainingConfig
+from vaelib.latent import density
 
 
 def codes(n, d, generator):
     return torch.randn(n, d, generator=generator), torch.randn(n, d, generator=generator) - 1
+
+
+def small(shape=(28, 28)):
+    return models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,)), shape).eval()
 
 
 def mixture(mu, logvar):
@@ -65,15 +70,15 @@ class Halves:
 
 def test_holes_are_where_nothing_was_encoded(digits, monkeypatch):
     """All images encoded to one narrow place at 0: the share of the prior within its reach is known."""
-    model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
+    model = small()
     n, sd = 100, 0.5
-    monkeypatch.setattr(density, "encode", lambda *_: (torch.zeros(n, 2), torch.full((n, 2), 2 * math.log(sd))))
-    # bright beyond the hole's edge only: inside 0.5 sure, outside 1
+    monkeypatch.setattr(model, "encode", lambda *_: (torch.zeros(n, 2), torch.full((n, 2), 2 * math.log(sd))))
+    # Pictures are bright beyond the hole's edge only, so that the classifier is 0.5 sure inside, and 1 outside.
     # q/p = exp(-r^2 / 2 (1/sd^2 - 1)) / sd^2 < 1/10
     edge = math.sqrt(2 * math.log(10 / sd**2) / (1 / sd**2 - 1))
-    bright = lambda _, z: (z.norm(dim=1) > edge).float()[:, None, None].expand(-1, 28, 28)  # noqa: E731
-    monkeypatch.setattr(density, "decode", bright)
-    found = density.holes(model, digits.test_images, Halves(), count=20_000)
+    bright = lambda z: (z.norm(dim=1) > edge).float()[:, None, None].expand(-1, 28, 28)  # noqa: E731
+    monkeypatch.setattr(model, "decode", bright)
+    found = latent.holes(model, digits.test_images, Halves(), count=20_000)
     assert found["holes"] == pytest.approx(math.exp(-(edge**2) / 2), abs=0.01)
     assert (found["inside"], found["outside"]) == (0.5, 1.0)
 
@@ -113,24 +118,34 @@ def test_draws_have_the_gaussians_moments(generator):
 
 
 def test_classes_are_drawn_in_the_order_asked_for(digits):
-    model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
+    model = small()
     drawn = density.sample_classes(model, digits, [7, 3], 5, seed=1)
-    mu, logvar = latent.encode(model, digits.train_images)
+    mu, logvar = model.encode(digits.train_images)
     generator = torch.Generator().manual_seed(1)
     for label, own in ((7, drawn[:5]), (3, drawn[5:])):
         moments = density.class_gaussian(mu, logvar, digits.train_labels, label)
-        expected = latent.decode(model, density.sample_gaussian(*moments, 5, generator))
+        expected = model.decode(density.sample_gaussian(*moments, 5, generator))
         torch.testing.assert_close(own, expected)
     diagonal = density.sample_classes(model, digits, [7], 5, seed=1, diagonal=True)
     assert diagonal.shape == (5, 28, 28)
     assert not torch.equal(diagonal, drawn[:5])
 
 
-def test_a_class_that_is_not_there_is_refused(digits):
-    small = data.ImageData("digits", digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
-    model = models.build(TrainingConfig(arch="linear", latent_dim=2, encoder_widths=(8,))).eval()
-    with pytest.raises(InputError, match="class 12: accepted for digits is one of 0, 1, 2"):
-        density.sample_classes(model, small, [12], 5, seed=0)
+@pytest.mark.parametrize("label", [-1, 10, 12])
+def test_a_class_that_is_not_there_is_refused(digits, label):
+    with pytest.raises(InputError, match=f"class {label}: accepted for digits is 0 to 9"):
+        density.sample_classes(small(), digits, [label], 5, seed=0)
+
+
+def test_classes_of_own_images_are_drawn_in_their_size(generator):
+    """Three classes of 32x32, and the last one asked for by its number."""
+    images = torch.randint(256, (30, 32, 32), generator=generator, dtype=torch.uint8)
+    own = data.from_arrays(images, torch.arange(30) % 3, name="own")
+    model = small((32, 32))
+    assert density.sample_classes(model, own, [2, 0], 4, seed=0).shape == (8, 32, 32)
+    with pytest.raises(InputError, match="class 3: accepted for own is 0 to 2"):
+        density.sample_classes(model, own, [3], 4, seed=0)
+    assert latent.holes(model, own.test_images, Halves(), count=50).keys() == {"holes", "inside", "outside"}
 
 
 def test_a_mixture_has_the_moments_of_the_codes_and_mixes_its_components(generator):
@@ -147,6 +162,21 @@ def test_a_mixture_has_the_moments_of_the_codes_and_mixes_its_components(generat
     assert 0.3 < (draws[:50, 0] > 0).float().mean() < 0.7
     assert draws.equal(density.sample_mixture(fitted, 1000, seed=1))
     assert not draws.equal(density.sample_mixture(fitted, 1000, seed=2))
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_mixture_has_no_more_components_than_images(count, generator):
+    mu = 5 * torch.randn(count, 3, generator=generator)
+    fitted = density.fit_mixture(mu, torch.full((count, 3), -20.0))
+    assert fitted.n_components == count
+    # Each component lies at one of the codes.
+    np.testing.assert_allclose(fitted.means_[fitted.means_[:, 0].argsort()], mu[mu[:, 0].argsort()], atol=0.01)
+    assert density.sample_mixture(fitted, 5, seed=0).shape == (5, 3)
+
+
+def test_a_mixture_of_one_image_is_refused():
+    with pytest.raises(InputError, match="a mixture of the codes of 1 image: accepted are two images at least"):
+        density.fit_mixture(torch.zeros(1, 2), torch.zeros(1, 2))
 
 
 def test_classes_are_drawn_as_often_as_asked(generator):

@@ -3,7 +3,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.manifold import trustworthiness
 
-from vaelib import InputError, embedding
+from vaelib import InputError
+from vaelib.latent import embedding
 
 
 def heaps(rng, centres, count=40, spread=0.1):
@@ -85,6 +86,64 @@ def test_overlaps_hold_every_pair(rng):
     assert np.diag(table).sum() == 0
 
 
-def test_a_class_without_codes_is_refused():
-    with pytest.raises(InputError, match="class 9: an overlap needs two images at least, here are 0"):
-        embedding.overlap(np.zeros((10, 2)), np.full(10, 4), (4, 9))
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_class_of_fewer_than_two_codes_has_no_overlap(count):
+    labels = np.array([4] * 10 + [9] * count)
+    assert np.isnan(embedding.overlap(np.zeros((len(labels), 2)), labels, (4, 9)))
+
+
+def test_overlaps_have_a_row_for_classes_without_codes(rng):
+    """Of classes 0 to 4 the codes are of 0, 1 and 3."""
+    z, labels = heaps(rng, [[0, 0], [1, 0], [5, 5]], spread=0.6)
+    labels = np.array([0, 1, 3])[labels]
+    table = embedding.overlaps(z, labels, 5)
+    assert table.shape == (5, 5)
+    np.testing.assert_array_equal(table[:4, :4], embedding.overlaps(z, labels))
+    off = ~np.eye(5, dtype=bool)
+    lacking = np.isin(np.arange(5), [2, 4])
+    np.testing.assert_array_equal(np.isnan(table), off & (lacking[:, None] | lacking))
+    assert table[0, 1] == embedding.overlap(z, labels, (0, 1))
+
+
+def test_there_are_no_more_components_than_rows_and_columns(rng):
+    assert embedding.fit_pca(rng.standard_normal((3, 50)), 10).n_components_ == 3
+    assert embedding.fit_pca(rng.standard_normal((50, 3)), 10).n_components_ == 3
+    assert embedding.fit_pca(rng.standard_normal((50, 30)), 10).n_components_ == 10
+
+
+def test_one_dimensional_codes_lie_on_a_line_in_the_plane(rng):
+    z = rng.standard_normal((60, 1))
+    plane = embedding.pca(z)
+    np.testing.assert_allclose(np.abs(plane[:, 0]), np.abs(z - z.mean())[:, 0])
+    assert plane[:, 1].tolist() == [0] * 60
+    assert embedding.trustworthiness(z, embedding.tsne(z, perplexity=10)) > 0.9
+
+
+@pytest.mark.parametrize(("n", "k"), [(3, 1), (4, 1), (7, 3), (10, 4), (11, 5), (12, 5)])
+def test_few_codes_are_trusted_over_fewer_neighbours(n, k, rng):
+    """scikit-learn takes fewer than half of the codes."""
+    z, plane = rng.standard_normal((n, 4)), rng.standard_normal((n, 2))
+    assert embedding.trustworthiness(z, plane) == trustworthiness(z, plane, n_neighbors=k)
+    with pytest.raises(ValueError, match="n_neighbors"):
+        trustworthiness(z, plane, n_neighbors=n // 2 + n % 2)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_neighbour_alone_says_nothing(n):
+    assert np.isnan(embedding.trustworthiness(np.zeros((n, 3)), np.zeros((n, 2))))
+
+
+def test_few_known_codes_all_vote(rng):
+    known, labels = np.array([1, 0, 1]), np.array([1, 1, 0, 1])
+    assert embedding.knn_accuracy(rng.standard_normal((3, 2)), known, rng.standard_normal((4, 2)), labels) == 0.75
+    assert embedding.knn_accuracy(np.array([[0.0]]), np.array([7]), np.array([[5.0], [6.0]]), np.array([7, 8])) == 0.5
+
+
+def test_purity_of_tiny_sets(rng):
+    """As many clusters as codes are pure; codes that all coincide have the share of the commonest class."""
+    assert embedding.purity(rng.standard_normal((4, 2)), np.arange(4)) == 1
+    assert embedding.purity(np.zeros((1, 2)), np.array([3])) == 1
+    assert embedding.purity(np.zeros((5, 2)), np.array([0, 0, 0, 1, 2])) == 0.6
+    assert embedding.separation(np.zeros((2, 2)), np.array([0, 0]), np.ones((2, 2)), np.array([0, 1])) == {
+        "knn": 0.5, "purity": 0.5
+    }  # fmt: skip

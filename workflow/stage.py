@@ -1,92 +1,157 @@
 """Turn an executed notebook into a page of the book.
 
-The parameters become a table of settings, cells that do not apply to this cell go, the page gets a
-title and labels of its own. A page with an error, a warning or a path of this machine is refused.
+A page has the outputs of the executed notebook and the prose, captions and figure metadata that its template has now.
+The parameters become a table of settings, cells that do not apply to this model go, the page gets a title and labels
+of its own. A page with an error, a warning or a path of this machine is refused.
 """
 
-import ast
 import base64
+import copy
 import io
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
 import nbformat
 import typer
 from nbformat import NotebookNode
 from PIL import Image
 
-PLOTLY = "application/vnd.plotly.v1+json"
-WHERE = {"data_root", "runs_root", "runs"}  # parameters that say where things lie, not what they are
+sys.path.insert(
+    0, str(Path(__file__).parents[1])
+)  # the project's own packages, also where this file is run by its path
 
+from vaelib.config import dataset_name
+from workflow.chapters import parameters, without_links
+from workflow.sources import cell_code
+
+PLOTLY = "application/vnd.plotly.v1+json"
+GIVEN = ("parameters", "injected-parameters")
+WHERE = {"data_root", "runs_root"}  # parameters that say where things lie, not what they are
+# What matplotlib says of a machine without a folder for its cache, or where it starts for the first time.
+NOISE = re.compile(
+    r"(mkdir -p failed for path .*|.* is not a writable directory"
+    r"|Matplotlib (created a temporary cache directory|is building the font cache).*)"
+)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def main(pages: Path, executed: list[Path]):
-    """Stage each executed notebook into the folder PAGES, under its own name."""
-    notebooks = {source: nbformat.read(source, as_version=4) for source in executed}
-    problems = [f"{source}: {fault}" for source, notebook in notebooks.items() for fault in faults(notebook)]
+def main(
+    executed: Path,
+    template: Path,
+    page: Path,
+    lacking: Annotated[list[str], typer.Option(help="A page that the book is without; links to it go.")] = [],  # noqa: B006
+):
+    """Stage the EXECUTED notebook, made from the TEMPLATE, as the PAGE."""
+    ran = nbformat.read(executed, as_version=4)
+    problems = [f"{executed}: {fault}" for fault in faults(ran)]
+    try:
+        made = None if problems else staged(ran, nbformat.read(template, as_version=4), page.stem, lacking)
+    except ValueError as error:
+        problems = [f"{executed}: {error}"]
     if problems:
-        print("\n".join(problems), file=sys.stderr)
-        sys.exit(1)
-    for source, notebook in notebooks.items():
-        write(staged(notebook, source.stem), pages / source.name)
+        sys.exit("\n".join(problems))
+    write(made, page)
 
 
-def write(notebook: NotebookNode, page: Path):
-    page.parent.mkdir(parents=True, exist_ok=True)
-    for cell in notebook.cells:
-        if "as-file" in cell.metadata.get("tags", []):
-            # for chapters and the README, which show a figure of this page as a file beside it
-            picture = next(output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
-            (page.parent / f"{cell.metadata.mystnb.figure.name}.png").write_bytes(base64.b64decode(picture))
-        if "download" in cell.metadata:
-            # too large to lie in the page as well: a file beside it, which the page's prose links
-            film = next(output.data["image/gif"] for output in cell.outputs if "image/gif" in output.get("data", {}))
-            (page.parent / f"{page.stem}-{cell.metadata.download}").write_bytes(base64.b64decode(film))
-            cell.outputs = []
-    nbformat.write(notebook, page)
-
-
-def faults(notebook: NotebookNode):
+def faults(notebook: NotebookNode) -> Iterator[str]:
     """What a reader must not meet, each in a few words."""
-    here = re.escape(str(Path.cwd()))
+    here = Path.cwd()
+    # The path as a whole: within a longer path or a word it is something else.
+    path = re.compile(rf"(?<![\w/.+=-]){re.escape(str(here))}(?![\w.+=-])") if here.name else None
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"cell {index} failed: {output.ename}: {output.evalue}"
             elif output.output_type == "stream" and output.name == "stderr":
-                yield f"cell {index} printed to stderr: {output.text.strip().splitlines()[-1]}"
-            elif re.search(
-                here, nbformat.v4.writes(NotebookNode(nbformat=4, nbformat_minor=5, metadata={}, cells=[cell]))
-            ):
+                said = [line for line in output.text.splitlines() if line.strip() and not NOISE.fullmatch(line)]
+                if said:
+                    yield f"cell {index} printed to stderr: {said[-1]}"
+            elif path and any(path.search(text) for text in texts(output)):
                 yield f"cell {index} shows a path of this machine"
 
 
-def staged(notebook: NotebookNode, name: str) -> NotebookNode:
-    """The notebook as a page of that name, ready for the book."""
-    settings = parameters_of(notebook)
-    cells = [cell for cell in notebook.cells if applies(cell, settings)]
+def texts(output: NotebookNode) -> Iterator[str]:
+    """The parts of an output that are read as text, without pictures and arrays in base64 inside them."""
+    shown = [text for kind, text in output.get("data", {}).items() if "text/" in kind]
+    for text in [*shown, output.get("text", "")]:
+        yield re.sub(r"[A-Za-z0-9+/=]{100,}", "", text)
+
+
+def staged(ran: NotebookNode, template: NotebookNode, name: str, lacking: list[str] = []) -> NotebookNode:  # noqa: B006
+    """The page of that name; ValueError where the template's code is not what was executed."""
+    settings = parameters(ran, GIVEN)
+    page = dressed(template, in_order(ran, template, settings), settings, name)
     if "latent_dim" in settings:
-        title = f"{settings['arch']}, d = {settings['latent_dim']}"
-        cells[0].source = re.sub(r"^# .*", f"# {title}", cells[0].source, count=1)
-        cells.insert(1, nbformat.v4.new_markdown_cell(settings_table(settings), id="settings"))
-    for cell in cells:
-        figure = cell.metadata.get("mystnb", {}).get("figure")
-        if figure:
-            figure["name"] = f"{name}-{figure['name']}"
+        page.cells.insert(1, nbformat.v4.new_markdown_cell(settings_table(settings), id="settings"))
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            cell.source = without_links(cell.source, "pages", lacking)
         for output in cell.get("outputs", []):
             shown = output.get("data", {})
             shown.pop(PLOTLY, None)  # the page has it as HTML
             if "image/png" in shown:
                 shown["image/png"] = of_few_colours(shown["image/png"])
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
-    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
-    notebook.cells = cells
-    return notebook
+    page.metadata = {key: ran.metadata[key] for key in ("kernelspec", "language_info")}
+    return page
+
+
+def in_order(ran: NotebookNode, template: NotebookNode, settings: dict) -> dict[str, NotebookNode]:
+    """Id of each code cell of the template -> the cell of the executed notebook, or page, with the same code."""
+    wanted, found = code_cells(template, settings), code_cells(ran, settings)
+    if [cell_code(cell) for cell in wanted] != [cell_code(cell) for cell in found]:
+        raise ValueError("the template has other code than what was executed")
+    return {cell.id: own for cell, own in zip(wanted, found, strict=True)}
+
+
+def code_cells(notebook: NotebookNode, settings: dict) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and applies(cell, settings)]
+
+
+def dressed(template: NotebookNode, ran: dict[str, NotebookNode], settings: dict, name: str) -> NotebookNode:
+    """The template's cells that apply, with the outputs of the cells that ran and with labels of this page."""
+    page = copy.deepcopy(template)
+    page.cells = [cell for cell in page.cells if applies(cell, settings)]
+    if "latent_dim" in settings:
+        title = f"{settings['arch']}, d = {settings['latent_dim']}"
+        page.cells[0].source = re.sub(r"^# .*", f"# {title}", page.cells[0].source, count=1)
+    for cell in page.cells:
+        if cell.cell_type == "code":
+            outputs = [output for output in ran[cell.id].outputs if output.get("name") != "stderr"]
+            cell.outputs, cell.execution_count = outputs, ran[cell.id].execution_count
+        figure = cell.metadata.get("mystnb", {}).get("figure")
+        if figure:
+            figure["name"] = f"{name}-{figure['name']}"
+    return page
+
+
+def write(page: NotebookNode, path: Path):
+    """Writes the page, after the files that lie beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for cell, file in beside(page, path.stem):
+        kind = "image/gif" if "download" in cell.metadata else "image/png"
+        shown = next(output.data[kind] for output in cell.outputs if kind in output.get("data", {}))
+        (path.parent / file).write_bytes(base64.b64decode(shown))
+        if "download" in cell.metadata:
+            cell.outputs = []
+    nbformat.write(page, path)
+
+
+def beside(page: NotebookNode, name: str) -> Iterator[tuple[NotebookNode, str]]:
+    """The cells whose picture is a file beside the page too, each with that file's name.
+
+    A figure tagged as-file is shown by chapters and the README; a film is too large to lie in the page as well, whose
+    prose links to it.
+    """
+    for cell in page.cells:
+        if "as-file" in cell.metadata.get("tags", []):
+            yield cell, f"{cell.metadata.mystnb.figure.name}.png"
+        elif "download" in cell.metadata:
+            yield cell, f"{name}-{cell.metadata.download}"
 
 
 def of_few_colours(png: str) -> str:
@@ -97,20 +162,10 @@ def of_few_colours(png: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def parameters_of(notebook: NotebookNode) -> dict:
-    """The values that the notebook ran with: the template's, then the injected ones."""
-    values = {}
-    for cell in notebook.cells:
-        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
-            for line in ast.parse(cell.source).body:
-                values[line.targets[0].id] = ast.literal_eval(line.value)
-    return values
-
-
 def applies(cell: NotebookNode, settings: dict) -> bool:
     """Whether a cell belongs on the page: no parameters; ``only-latent_dim-2`` where latent_dim is 2."""
     for tag in cell.metadata.get("tags", []):
-        if tag in ("parameters", "injected-parameters"):
+        if tag in GIVEN:
             return False
         if tag.startswith("only-"):
             _, name, value = tag.split("-")
@@ -119,9 +174,10 @@ def applies(cell: NotebookNode, settings: dict) -> bool:
     return True
 
 
-def settings_table(settings: dict) -> str:
-    """The settings as a table of three pairs a row."""
+def settings_table(settings: dict[str, Any]) -> str:
+    """The settings as a table of three pairs a row; a data set of own images has its name there, not its path."""
     named = {key: value for key, value in settings.items() if key not in WHERE and value not in ("", [], None)}
+    named["dataset"] = dataset_name(named["dataset"])
     pairs = [f"`{key}` | {value}" for key, value in named.items()]
     pairs += [" | "] * (-len(pairs) % 3)
     rows = [f"| {' | '.join(pairs[index : index + 3])} |" for index in range(0, len(pairs), 3)]

@@ -1,0 +1,173 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from vaelib import figures
+
+
+def history(epochs=3, **extra):
+    rows = [
+        dict(epoch=e, split=s, recon=100 - e + (s == "test"), kl=5 + e, loss=105, seconds=1, **extra)
+        for e in range(1, epochs + 1)
+        for s in ("train", "test")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_loss_curves_draw_both_splits_of_each_term():
+    figure = figures.loss_curves(history(), "conv")
+    assert figure.get_facecolor() == (1, 1, 1, 1)
+    for axis, expected in zip(figure.axes, ([99, 98, 97], [6, 7, 8], [105, 105, 105]), strict=True):
+        train, test = axis.lines
+        assert train.get_ydata().tolist() == expected
+        assert train.get_linestyle() == "--"
+        assert test.get_linestyle() == "-"
+        assert train.get_color() == test.get_color() == figures.arch_colour("conv")
+    assert figure.axes[0].lines[1].get_ydata().tolist() == [100, 99, 98]
+
+
+def test_one_epoch_is_still_a_visible_curve():
+    assert figures.loss_curves(history(epochs=1), "linear").axes[0].lines[0].get_marker() == "o"
+
+
+def test_grid_curves_draw_the_mean_and_the_span_over_seeds():
+    both = pd.concat([history(arch="conv", latent_dim=2, seed=0), history(arch="conv", latent_dim=2, seed=1)])
+    both.loc[both.seed == 1, "recon"] += 2
+    axis = figures.grid_curves(both).axes[0]
+    assert axis.lines[0].get_ydata().tolist() == [107, 107, 107]
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (106, 108)
+
+
+def test_a_legend_of_curves_has_every_d_though_no_arch_has_all():
+    table = pd.concat(
+        [history(arch="conv", latent_dim=d, seed=0) for d in (10, 3)] + [history(arch="linear", latent_dim=2, seed=0)]
+    )
+    figure = figures.grid_curves(table)
+    assert [axis.get_title() for axis in figure.axes] == ["linear", "conv"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["d = 2", "d = 3", "d = 10"]
+
+
+def test_grid_terms_draw_a_dot_for_each_run():
+    table = pd.DataFrame(
+        dict(
+            arch=["linear"] * 3, latent_dim=[2, 2, 50], recon_nats=[1.0, 3.0, 5.0], kl_nats=1.0, negative_elbo_nats=2.0
+        )
+    )
+    means, dots = figures.grid_terms(table).axes[0].lines
+    assert means.get_ydata().tolist() == [2, 5]
+    assert dots.get_ydata().tolist() == [1, 3, 5]
+
+
+def test_an_ablation_draws_every_cost_with_its_interval():
+    rows = [
+        dict(arch=arch, change=change, latent_dim=d, n=3, cost_nats=cost, low=cost - 1, high=cost + 2)
+        for arch, changes in (("linear", "abc"), ("conv", "ab"))
+        for d in (2, 10)
+        for cost, change in enumerate(changes)
+    ]
+    figure = figures.ablation(pd.DataFrame(rows))
+    assert [axis.get_title() for axis in figure.axes] == [
+        "linear, d = 2",
+        "linear, d = 10",
+        "conv, d = 2",
+        "conv, d = 10",
+    ]
+    first = figure.axes[0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["a", "b", "c"]
+    np.testing.assert_allclose(first.lines[-1].get_xdata(), [0, 1, 2])
+    bars = [segment[:, 0] for segment in first.collections[0].get_segments()]
+    np.testing.assert_allclose(bars, [[-1, 2], [0, 3], [1, 4]])
+
+
+def test_costs_of_every_size_have_a_tick_near():
+    row = dict(arch="conv", change="a", latent_dim=2, n=3)
+    figure = figures.ablation(pd.DataFrame([row | dict(cost_nats=300.0, low=-40.0, high=400.0)]))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["-10", "-1", "0", "+1", "+10", "+100"]
+
+
+def test_runs_are_dots_and_means_a_line():
+    table = pd.DataFrame(
+        {"arch": ["conv"] * 4 + ["PCA"], "latent_dim": [2, 2, 10, 10, 2], "knn": [0.5, 0.7, 0.8, 1.0, 0.4]}
+    )
+    axis = figures.by_dimension(table, {"knn": "k-NN"}, {"knn": 0.95}).axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.6, 0.9])
+    np.testing.assert_allclose(axis.lines[1].get_ydata(), [0.5, 0.7, 0.8, 1.0])
+    np.testing.assert_allclose(axis.lines[-1].get_ydata(), 0.95)
+
+
+@pytest.fixture
+def table():
+    """Two architectures, two dimensions, two seeds."""
+    rows = []
+    for arch, better in (("linear", 0.0), ("conv", 2.0)):
+        for d in (2, 10):
+            for seed in (0, 1):
+                rows.append(
+                    {"arch": arch, "latent_dim": d, "seed": seed, "kl_nats": 3.0 + d + seed, "l1_nats": -100.0 + better}
+                    | {"l10_nats": -97.0 + better + seed, "recon_nats": 120.0 - 3 * d - better, "parameters": 1000 * d}
+                )
+    return pd.DataFrame(rows).assign(model=lambda rows: rows.latent_dim)
+
+
+def test_bounds_are_drawn_as_what_they_gain(table):
+    figure = figures.bounds(table, [1, 10])
+    linear, conv = figure.axes
+    assert (linear.get_title(), conv.get_title()) == ("linear", "conv")
+    for axis in (linear, conv):
+        assert len(axis.lines) == 2
+        np.testing.assert_allclose(axis.lines[0].get_xydata(), [[1, 0], [10, 3.5]])
+
+
+def test_every_run_has_its_place_in_the_plane(table):
+    axis = figures.rate_distortion(table, floor=45.5, collapse=205.8).axes[0]
+    places = {tuple(place) for line in axis.lines for place in line.get_xydata()}
+    assert set(zip(table.kl_nats, table.recon_nats, strict=True)) <= places
+    assert (0, 205.8) in places
+    assert any("45.5" in text.get_text() for text in axis.texts)
+
+
+@pytest.mark.parametrize(("floor", "collapse", "step"), [(45.5, 205.8, 20), (4.5, 21.0, 2), (300.0, 1400.0, 200)])
+def test_lines_of_equal_elbo_have_an_equal_sum(table, floor, collapse, step):
+    axis = figures.rate_distortion(table, floor, collapse).axes[0]
+    grey = [line for line in axis.lines if line.get_color() == "0.88"]
+    assert len(grey) > 5
+    assert np.diff([line.get_ydata()[0] for line in grey]) == pytest.approx(step)
+    for line in grey:
+        (x0, y0), (x1, y1) = line.get_xydata()
+        assert x0 + y0 == pytest.approx(x1 + y1)
+
+
+def test_dimensions_come_with_the_largest_first():
+    values = np.array([0.1, 3.0, 1.0])
+    axis = figures.dimensions({"d = 3": {"conv": [values, values / 2]}}, "KL", 0.5).axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [3, 1, 0.1])
+    np.testing.assert_allclose(axis.lines[1].get_ydata(), [1.5, 0.5, 0.05])
+    assert to_rgb(axis.lines[0].get_color()) == to_rgb(figures.arch_colour("conv"))
+    assert axis.lines[2].get_ydata()[0] == 0.5
+
+
+def test_a_difference_is_a_dot_in_its_interval():
+    rows = [
+        {"measure": name, "latent_dim": d, "difference": gap, "low": gap - 1, "high": gap + 2}
+        for name in ("elbo", "fid")
+        for d, gap in ((2, -3.0), (10, 0.5))
+    ]
+    figure = figures.differences(pd.DataFrame(rows), {"fid": "FID"})
+    (axis,) = figure.axes
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["d = 2", "d = 10"]
+    dots = axis.lines[-1]
+    np.testing.assert_allclose(dots.get_xdata(), [-3, 0.5])
+    for (start, end), gap in zip(axis.collections[0].get_segments(), (-3, 0.5), strict=True):
+        assert (start[0], end[0]) == (gap - 1, gap + 2)
+
+
+def test_pareto_lines_go_through_the_means(table):
+    columns = {"parameters": "parameters", "kl_nats": "KL"}
+    figure = figures.pareto(table, columns, "l10_nats", "bound")
+    assert [axis.get_xlabel() for axis in figure.axes] == ["parameters", "KL"]
+    by_arch = {line.get_label(): line for line in figure.axes[0].lines}
+    assert len(by_arch["linear"].get_xdata()) == 4
+    means = next(line for line in figure.axes[0].lines if line.get_marker() == "None")
+    np.testing.assert_allclose(means.get_xydata(), [[2000, -96.5], [10_000, -96.5]])

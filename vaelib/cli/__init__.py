@@ -1,0 +1,3 @@
+"""The command line: ``vaelib``, or ``python -m vaelib``."""
+
+from vaelib.cli.app import main

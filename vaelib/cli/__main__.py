@@ -1,0 +1,7 @@
+"""``python -m vaelib.cli``: the command line."""
+
+import sys
+
+from vaelib.cli import main
+
+sys.exit(main())

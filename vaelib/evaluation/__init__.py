@@ -1,0 +1,31 @@
+"""A run becomes metrics.json: likelihood, what codes carry, and how good samples are."""
+
+from vaelib.evaluation.evaluate import (
+    Depth,
+    bound_counts,
+    evaluate,
+    per_image,
+    read,
+    report,
+    values,
+)
+from vaelib.evaluation.inception import Inception
+from vaelib.evaluation.likelihood import (
+    ACTIVE,
+    active_units,
+    aggregate_terms,
+    effective_samples,
+    importance_bounds,
+    log_weights,
+)
+from vaelib.evaluation.samples import (
+    controls,
+    fid,
+    fid_infinity,
+    frechet,
+    kid,
+    neighbourhoods,
+    radii,
+    read_images,
+    remembered,
+)

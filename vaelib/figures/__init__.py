@@ -1,0 +1,39 @@
+"""Arrays and tables in, a figure out. Pictures may have any square side, classes any names."""
+
+from vaelib.figures.curves import (
+    ablation,
+    bounds,
+    by_dimension,
+    curves,
+    differences,
+    dimensions,
+    grid_curves,
+    grid_terms,
+    loss_curves,
+    pareto,
+    rate_distortion,
+)
+from vaelib.figures.films import film, frames_of, gif, player, sheets
+from vaelib.figures.images import (
+    image_grid,
+    latent_map,
+    maps,
+    reconstructions,
+    reconstructions_by_cell,
+    shown_epochs,
+    squares,
+    strips,
+    tiled,
+    traversals,
+)
+from vaelib.figures.latent import (
+    embeddings,
+    holes,
+    interactive,
+    matrices,
+    scatter,
+    scatter_3d,
+    scatter_3d_static,
+    territories,
+)
+from vaelib.figures.style import arch_colour, arch_marker, class_colours

@@ -1,0 +1,32 @@
+"""Many runs become tables: found, summarised, averaged over seeds, and compared with intervals."""
+
+from vaelib.results.compare import (
+    ablation,
+    at_each_dimension,
+    by_model,
+    compare,
+    contrast,
+    interval,
+    interval_text,
+    read_lines,
+    read_sizes,
+    verdict,
+    wilson,
+)
+from vaelib.results.tables import (
+    at,
+    by_cell,
+    find_runs,
+    first_seed,
+    largest,
+    mean_and_deviation,
+    near,
+    shares,
+    split_by_arch,
+    summary,
+    table_by_cell,
+    table_of,
+    title,
+    trained,
+    versions,
+)
