@@ -145,7 +145,7 @@ def test_own_images_have_a_name_a_shape_and_a_mark_that_a_change_changes(tmp_pat
     values = yaml.safe_load(SHORT.replace("[linear]", "[linear, conv]")) | {"dataset": str(path)}
     made = Edition(values)
     assert made.shape == (12, 12)
-    assert list(made.runs)[0] == "runs/hats/linear-d5-s0"
+    assert next(iter(made.runs)) == "runs/hats/linear-d5-s0"
     assert made.classifier == "runs/hats/classifier-s0"
     matched, other = (models.count_parameters(models.build(c, (12, 12))) for c in made.equal[0])
     assert matched == pytest.approx(other, rel=0.02)
@@ -210,15 +210,24 @@ def test_the_editions_of_the_project_are_accepted(name):
         (("{epochs: 1,", "{lr: fast,"), "lr 'fast': accepted is a number"),
         (("settings: {epochs: 1, held_out: 100}", "settings: 3"), "settings 3: accepted are pairs"),
         (("{activation: relu}", "{activation: tanh}"), "ablation, linear, ReLU: activation 'tanh': accepted is one of"),
-        (("{activation: relu}", "{activation: gelu}"), "ablation, linear, ReLU: {'activation': 'gelu'}: accepted is what"),
+        (
+            ("{activation: relu}", "{activation: gelu}"),
+            "ablation, linear, ReLU: {'activation': 'gelu'}: accepted is what",
+        ),
         (("{activation: relu}", "{data_root: x}"), "data_root is what the edition itself decides"),
         (("{activation: relu}", "relu"), "ablation.changes.linear.ReLU 'relu': accepted are pairs"),
-        (("{ReLU:", "{<b>ReLU:"), "ablation.changes.linear.<b>ReLU '<b>ReLU': accepted are 1 to 40 characters without <"),
+        (
+            ("{ReLU:", "{<b>ReLU:"),
+            "ablation.changes.linear.<b>ReLU '<b>ReLU': accepted are 1 to 40 characters without <",
+        ),
         (("{ReLU:", '{"a\\tb":'), "accepted are characters that can be printed"),
         (("{ReLU:", f"{{{'x' * 41}:"), "accepted are 1 to 40 characters"),
         (("{ReLU:", "{tuned:"), "tuned and the textbook model are lines of every ablation"),
         (("changes: {linear:", "changes: {linea:"), "'linea': accepted is one of linear, conv, convbn"),
-        (("settings: {held_out: 200}", "settings: {held_out: 0}"), "ablation, linear, tuned: held_out 0: accepted is 1"),
+        (
+            ("settings: {held_out: 200}", "settings: {held_out: 0}"),
+            "ablation, linear, tuned: held_out 0: accepted is 1",
+        ),
         (("  changes:", "  change:"), "unknown key 'change', accepted are settings, latent_dims, seeds, changes"),
         (("  seeds: [0, 1]", "  seeds: [0]"), "ablation.seeds [0]: accepted is a list of 2 or more"),
     ],

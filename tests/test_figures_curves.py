@@ -41,9 +41,8 @@ def test_grid_curves_draw_the_mean_and_the_span_over_seeds():
 
 
 def test_a_legend_of_curves_has_every_d_though_no_arch_has_all():
-    table = pd.concat(
-        [history(arch="conv", latent_dim=d, seed=0) for d in (10, 3)] + [history(arch="linear", latent_dim=2, seed=0)]
-    )
+    models = (("conv", 3), ("linear", 2), ("linear", 10))
+    table = pd.concat(history(arch=arch, latent_dim=d, seed=0) for arch, d in models)
     figure = figures.grid_curves(table)
     assert [axis.get_title() for axis in figure.axes] == ["linear", "conv"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["d = 2", "d = 3", "d = 10"]

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from vaelib import InputError, data, models, objective, step
-from vaelib.config import TrainingConfig
-from vaelib.settings import ARCHS, PRESETS
+from vaelib import data, models
+from vaelib.config import ARCHS, PRESETS, TrainingConfig
+from vaelib.models import objective
+from vaelib.training import seeded, step
 
 CPU = torch.device("cpu")
 
@@ -22,10 +23,8 @@ def test_the_loss_falls_on_64_images(arch, preset, digits):
     optimizer = step.new_optimizer(model, config, CPU)
 
     def loss():
-        x = data.as_float(images)
-        with torch.no_grad():
-            logits, mu, logvar = model.eval()(x, torch.randn(64, 2, generator=step.seeded(0, 0, CPU)))
-        return objective.weighted_loss(-objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar))
+        recon, kl = objective.elbo_terms(model.eval(), images, seeded(0, 0, CPU))
+        return (recon + kl).mean()
 
     before = loss()
     for epoch in range(1, 7):
@@ -59,12 +58,12 @@ def test_one_step_is_adam_on_the_loss(digits):
     ours, theirs = models.build(config), models.build(config)
     list(step.train_epoch(ours, step.new_optimizer(ours, config, CPU), images, config, 1))
 
-    generator = step.seeded(0, 1, CPU)
+    generator = seeded(0, 1, CPU)
     x = data.as_float(images[torch.randperm(8, generator=generator)])
     logits, mu, logvar = theirs(x, torch.randn(8, 2, generator=generator))
     recon, kl = -objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar)
     optimizer = torch.optim.Adam(theirs.parameters(), lr=config.lr)
-    objective.weighted_loss(recon, kl, 2.0, 0.5).backward()
+    (2.0 * recon + 0.5 * kl).mean().backward()
     optimizer.step()
     torch.testing.assert_close(weights(ours), weights(theirs), rtol=1e-4, atol=1e-6)
 
@@ -80,7 +79,7 @@ def test_the_one_cycle_schedule_is_torchs(rise):
     config = TrainingConfig(lr=0.5, schedule=f"onecycle:{rise}")
     for index in range(steps):
         ours = step.learning_rate(config, index / steps)
-        if index >= rise * steps:  # torch's rise is half a cosine too
+        if index >= rise * steps:  # Torch's rise is half a cosine too.
             assert ours == pytest.approx(theirs.get_last_lr()[0], abs=0.5 / steps)
         optimizer.step()
         theirs.step()
@@ -159,23 +158,3 @@ def test_noise_corrupts_the_input_and_not_the_target(digits, monkeypatch):
     assert {image.numpy().tobytes() for image in target[0]} == clean
     changed = (given[0] != target[0]).float().mean()
     assert 0.15 < changed < 0.35
-
-
-def test_auto_precision_follows_the_processor(monkeypatch):
-    for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert step.pick_precision("auto", CPU) == ("bfloat16" if there else "float32")
-    assert step.pick_precision("auto", torch.device("cuda")) == "float32"
-    assert step.pick_precision("bfloat16", CPU) == "bfloat16"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_missing_gpu_is_said():
-    with pytest.raises(InputError, match=r"'cuda' is not on this machine: accepted here are auto, cpu"):
-        step.pick_device("cuda")
-
-
-def test_epochs_and_seeds_draw_differently():
-    seeds = {step.seed_of(seed, epoch) for seed in range(30) for epoch in range(30)}
-    assert len(seeds) == 900

@@ -1,22 +1,27 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import small_config
 
-from vaelib import InputError
-from vaelib.tables import (  # fmt: skip
+from vaelib import InputError, data, train
+from vaelib.results import (
     at,
     by_cell,
-    find,
-    measured,
+    find_runs,
+    first_seed,
+    largest,
     near,
     shares,
+    split_by_arch,
     summary,
     table_by_cell,
+    table_of,
     title,
     versions,
 )
-from vaelib.training import train
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +33,16 @@ def runs_root(tmp_path_factory):
 
 
 def test_runs_come_in_the_order_of_the_grid(runs_root):
-    runs = find([], str(runs_root), "digits")
+    runs = find_runs([], str(runs_root), "digits")
     assert [run.config.cell_id for run in runs] == ["linear-d2-s0", "linear-d2-s1", "linear-d10-s0", "conv-d2-s0"]
-    assert [run.path for run in find([str(runs[3].path), str(runs[0].path)], "", "")] == [runs[0].path, runs[3].path]
+    assert [run.path for run in find_runs([str(runs[3].path), str(runs[0].path)], "", "")] == [
+        runs[0].path,
+        runs[3].path,
+    ]
 
 
 def test_the_summary_holds_each_runs_own_numbers(runs_root):
-    runs = find([], str(runs_root), "digits")
+    runs = find_runs([], str(runs_root), "digits")
     table = summary(runs)
     for run, (_, row) in zip(runs, table.iterrows(), strict=True):
         last = pd.read_csv(run.path / "history.csv").iloc[-1]
@@ -43,7 +51,7 @@ def test_the_summary_holds_each_runs_own_numbers(runs_root):
 
 
 def test_the_table_averages_over_seeds_and_says_n(runs_root):
-    table = summary(find([], str(runs_root), "digits"))
+    table = summary(find_runs([], str(runs_root), "digits"))
     cells = table_by_cell(table)
     two = table[(table.arch == "linear") & (table.latent_dim == 2)].negative_elbo_nats
     assert cells.loc[("linear", 2), "negative ELBO"] == f"{np.mean(two):.2f} ± {np.std(two, ddof=1):.2f}"
@@ -51,18 +59,18 @@ def test_the_table_averages_over_seeds_and_says_n(runs_root):
 
 
 def test_one_seed_has_no_spread(runs_root):
-    table = summary(find([], str(runs_root), "digits"))
+    table = summary(find_runs([], str(runs_root), "digits"))
     one = table[table.arch == "conv"].negative_elbo_nats.item()
     assert table_by_cell(table).loc[("conv", 2), "negative ELBO"] == f"{one:.2f}"
 
 
 def test_no_runs_say_how_to_make_some(tmp_path):
     with pytest.raises(InputError, match=r"no finished run under .*/digits: .*vaelib train --dataset digits"):
-        find([], str(tmp_path), "digits")
+        find_runs([], str(tmp_path), "digits")
 
 
 def test_runs_of_two_image_sets_do_not_compare(runs_root, tmp_path):
-    first = find([], str(runs_root), "digits")[0]
+    first = find_runs([], str(runs_root), "digits")[0]
     other = tmp_path / "mnist" / first.path.name
     other.mkdir(parents=True)
     for file in first.path.iterdir():
@@ -70,25 +78,25 @@ def test_runs_of_two_image_sets_do_not_compare(runs_root, tmp_path):
     config = other / "config.json"
     config.write_text(config.read_text().replace('"dataset": "digits"', '"dataset": "mnist"'))
     with pytest.raises(InputError, match="runs with dataset digits and mnist do not compare"):
-        find([str(first.path), str(other)], "", "")
+        find_runs([str(first.path), str(other)], "", "")
 
 
 def test_runs_of_two_recipes_are_not_averaged_as_seeds(runs_root, tmp_path):
-    first = find([], str(runs_root), "digits")[0]
+    first = find_runs([], str(runs_root), "digits")[0]
     other = train(small_config(tmp_path, k2=4.0, epochs=1, encoder_widths=(8,)))
     with pytest.raises(InputError, match=r"runs with k2 1.0 and 4.0 do not compare"):
-        find([str(first.path), str(other.path)], "", "")
+        find_runs([str(first.path), str(other.path)], "", "")
 
 
 def test_runs_of_two_widths_are_not_averaged_as_seeds(runs_root, tmp_path):
-    first = find([], str(runs_root), "digits")[0]
+    first = find_runs([], str(runs_root), "digits")[0]
     other = train(small_config(tmp_path, seed=1, epochs=1, encoder_widths=(9,)))
     with pytest.raises(InputError, match="differ in decoder_widths, encoder_widths"):
-        find([str(first.path), str(other.path)], "", "")
+        find_runs([str(first.path), str(other.path)], "", "")
 
 
 def test_runs_of_two_precisions_do_not_compare(runs_root, tmp_path):
-    first = find([], str(runs_root), "digits")[0]
+    first = find_runs([], str(runs_root), "digits")[0]
     other = tmp_path / "digits" / "linear-d2-s1"
     other.mkdir(parents=True)
     for file in first.path.iterdir():
@@ -97,34 +105,91 @@ def test_runs_of_two_precisions_do_not_compare(runs_root, tmp_path):
     there = first.provenance["precision"]
     config.write_text(config.read_text().replace(f'"precision": "{there}"', '"precision": "float16"'))
     with pytest.raises(InputError, match=r"runs made in \w+ and \w+ do not compare"):
-        find([str(first.path), str(other)], "", "")
+        find_runs([str(first.path), str(other)], "", "")
 
 
 def test_versions_name_what_made_the_runs(runs_root):
-    import torch
-
-    assert versions(find([], str(runs_root), "digits"))["torch"] == torch.__version__
+    assert versions(find_runs([], str(runs_root), "digits"))["torch"] == torch.__version__
 
 
 def test_a_classifier_is_no_run_of_the_grid(runs_root):
     folder = runs_root / "digits" / "classifier-s0"
     folder.mkdir()
     (folder / "model.safetensors").touch()
-    assert len(find([], str(runs_root), "digits")) == 4
+    assert len(find_runs([], str(runs_root), "digits")) == 4
 
 
 def test_runs_of_one_latent_dim(runs_root):
-    runs = find([], str(runs_root), "digits")
+    runs = find_runs([], str(runs_root), "digits")
     assert [title(run) for run in at(runs, 2)] == ["linear, d = 2", "linear, d = 2", "conv, d = 2"]
-    assert near(runs, 10) == at(runs, 10)
-    assert near(runs, 9) == at(runs, 2)
     with pytest.raises(InputError, match="no run with latent_dim 3 among these, whose latent_dim is 2, 10: add one"):
         at(runs, 3)
 
 
+def test_the_nearest_latent_dim_is_the_largest_up_to_a_number(runs_root):
+    runs = find_runs([], str(runs_root), "digits")
+    two, ten = at(runs, 2), at(runs, 10)
+    assert near(runs, 10) == near(runs, 50) == ten
+    assert near(runs, 2) == near(runs, 9) == near(runs, 2, 5) == two
+    assert near(runs, 2, 10) == [*two, *ten]
+    assert near(runs, 10, 2, 10) == [*ten, *two]
+    assert near(runs, 1) == two  # All have more, so these are those with the fewest.
+    assert near(ten, 2, 10) == ten
+
+
+def test_runs_are_picked_by_the_first_ones_seed_and_architecture(runs_root):
+    runs = find_runs([], str(runs_root), "digits")
+    assert [run.config.cell_id for run in first_seed(runs)] == ["linear-d2-s0", "linear-d10-s0", "conv-d2-s0"]
+    assert first_seed(runs[1:]) == [runs[1]]
+    assert split_by_arch(runs) == (runs[:3], runs[3:])
+    assert split_by_arch(runs[::-1]) == ([runs[3]], runs[2::-1])
+    assert split_by_arch(runs[:3]) == (runs[:3], [])
+
+
+def test_one_run_given_twice_is_refused(runs_root):
+    """It would look like two seeds without a deviation."""
+    run = find_runs([], str(runs_root), "digits")[0]
+    with pytest.raises(InputError, match="are both linear-d2-s0: give each seed once"):
+        find_runs([str(run.path), f"{run.path}/../{run.path.name}"], "", "")
+    with pytest.raises(InputError, match="linear-d2-s0 twice in a table over seeds: give each seed once"):
+        table_by_cell(summary([run, run]))
+
+
+def test_a_users_folder_is_written_with_a_tilde(runs_root, monkeypatch):
+    monkeypatch.setenv("HOME", str(runs_root.parent))
+    assert find_runs([], "~/runs", "digits") == find_runs([], str(runs_root), "digits")
+    name = find_runs([], str(runs_root), "digits")[0].path.name
+    assert find_runs([f"~/runs/digits/{name}"], "", "")[0].path == runs_root / "digits" / name
+
+
+def test_a_hidden_folder_is_no_run(runs_root):
+    """A training that shall replace a run is kept in one until it is whole."""
+    runs = find_runs([], str(runs_root), "digits")
+    hidden = runs[0].path.with_name(f".{runs[0].path.name}.next")
+    shutil.copytree(runs[0].path, hidden)
+    assert find_runs([], str(runs_root), "digits") == runs
+    shutil.rmtree(hidden)
+
+
+def test_runs_of_own_images_lie_under_their_name(digits, tmp_path):
+    """Wherever the images lie; but two sets of one name do not compare."""
+    own = data.from_arrays(digits.train_images[:200], digits.train_labels[:200] % 2, name="own")
+    other = data.from_arrays(digits.train_images[:200], digits.train_labels[:200] % 3, name="own")
+    small = dict(epochs=1, encoder_widths=(4,), batch_size=64)
+    run, moved = (train(dataset=own, seed=seed, runs_root=str(tmp_path / "runs"), **small) for seed in (0, 1))
+    config = moved.path / "config.json"
+    config.write_text(config.read_text().replace('"./own"', '"elsewhere/own"'))
+    for dataset in ("own.npz", "anywhere/own", "~/own.npz"):
+        found = find_runs([], str(tmp_path / "runs"), dataset)
+        assert [one.path for one in found] == [run.path, moved.path]
+    alien = train(dataset=other, seed=2, runs_root=str(tmp_path / "others"), **small)
+    with pytest.raises(InputError, match="runs learnt different images called own: give runs of one set"):
+        find_runs([str(run.path), str(alien.path)], "", "")
+
+
 def test_measures_are_averaged_over_seeds(runs_root):
-    runs = find([], str(runs_root), "digits")
-    table = measured(runs, lambda run: {"score": run.config.latent_dim + run.config.seed})
+    runs = find_runs([], str(runs_root), "digits")
+    table = table_of(runs, lambda run: {"score": run.config.latent_dim + run.config.seed})
     assert table.score.tolist() == [2, 3, 10, 2]
     cells = by_cell(table, {"score": "how good"}, digits=1)
     assert cells.loc[("linear", 2), "how good"] == f"2.5 ± {np.std([2, 3], ddof=1):.1f}"
@@ -143,3 +208,18 @@ def test_a_measure_that_a_cell_has_not_is_left_empty():
 def test_shares_sum_to_one_in_each_row():
     before, after = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 2, 1, 0])
     np.testing.assert_allclose(shares(before, after, [0, 1, 2]), [[0.75, 0, 0.25], [0.5, 0.5, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("classes", [2, 10, 47])
+def test_the_largest_entries_are_off_the_diagonal(classes, rng):
+    matrix = rng.random((classes, classes)) + 5 * np.eye(classes)
+    entries = {(i, j): matrix[i, j] for i in range(classes) for j in range(classes) if i != j}
+    assert largest(matrix, 2) == sorted(entries, key=entries.get, reverse=True)[:2]
+    assert largest(matrix) == largest(matrix, 2)[:1]
+
+
+def test_what_is_not_known_comes_last_among_the_largest():
+    matrix = np.array([[0, np.nan, 0.1], [np.nan, 0, 0.2], [0.1, 0.2, 0]])
+    assert largest(matrix, 6) == [(1, 2), (2, 1), (0, 2), (2, 0), (0, 1), (1, 0)]
+    assert largest(np.full((2, 2), np.nan)) == [(0, 1)]
+    assert largest(-np.ones((3, 3)), 1) == [(0, 1)]

@@ -21,9 +21,8 @@ import typer
 import yaml
 from nbformat import NotebookNode
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1])
-)  # the project's own packages, also where this file is run by its path
+# The project's own packages are found, and win over others of their names, also where this file is run by its path.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vaelib.config import InputError
 from workflow.edition import Edition

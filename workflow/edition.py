@@ -192,7 +192,8 @@ class Edition:
         self.dataset, self.data_root = self.grid[0].dataset, self.grid[0].data_root
         if self.dataset not in DATASETS and not Path(self.dataset).exists():
             raise InputError(f"dataset {own.dataset!r}: accepted is one of {', '.join(DATASETS)}, or {OWN_IMAGES}")
-        self.equal, self.sized, self.ablation = self._equal(), self._sized(), self._ablation()
+        # The ablation is checked first, because counting parameters takes seconds.
+        self.ablation, self.equal, self.sized = self._ablation(), self._equal(), self._sized()
         self.sizes = [*itertools.chain(*self.equal), *self.sized]
         self.ablated = [c for changes in self.ablation.values() for configs in changes.values() for c in configs]
         self.runs = {self.place(c): c for c in [*self.grid, *self.sizes, *self.ablated]}
@@ -244,8 +245,9 @@ class Edition:
 
         from vaelib import models
 
+        shape = self.shape
         with torch.device("meta"):  # a model without memory
-            return models.count_parameters(models.build(c, self.shape))
+            return models.count_parameters(models.build(c, shape))
 
     @cached_property
     def shape(self) -> tuple[int, int]:

@@ -15,9 +15,8 @@ import papermill
 import typer
 from traitlets.config import Config
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1])
-)  # the project's own packages, also where this file is run by its path
+# The project's own packages are found, and win over others of their names, also where this file is run by its path.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from workflow.chapters import parameters as parameters_of
 

@@ -15,9 +15,8 @@ import nbformat
 import typer
 from nbformat import NotebookNode
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1])
-)  # the project's own packages, also where this file is run by its path
+# The project's own packages are found, and win over others of their names, also where this file is run by its path.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from workflow.chapters import ROOT
 from workflow.stage import code_cells, dressed, in_order
@@ -28,9 +27,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     names: Annotated[list[str] | None, typer.Argument(metavar="PAGE...", help="Pages, or all, the default.")] = None,
-    same: Annotated[
-        bool, typer.Option("--same", help="An edit of their code changes no output of these pages.")
-    ] = False,
+    same: Annotated[bool, typer.Option("--same", help="Edits of their code change none of their outputs.")] = False,
     folder: Annotated[Path, typer.Option(help="Folder of the published pages.")] = ROOT / "book" / "pages",
 ):
     """Refresh the published pages from their templates."""
@@ -53,9 +50,8 @@ def main(
         if new != page:
             refreshed.append(name)
             nbformat.write(new, path)
-    print(
-        f"{len(wanted)} pages: {len(refreshed)} refreshed, {len(stale)} left to make publish, the others as they were"
-    )
+    unchanged = len(wanted) - len(refreshed) - len(stale)
+    print(f"pages refreshed: {len(refreshed)}, unchanged: {unchanged}, left to make publish: {len(stale)}")
     sys.exit(1 if same and stale else 0)
 
 

@@ -12,9 +12,8 @@ import nbformat
 import typer
 import yaml
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1])
-)  # the project's own packages, also where this file is run by its path
+# The project's own packages are found, and win over others of their names, also where this file is run by its path.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from workflow.chapters import CONTENTS, ROOT, files_of, published
 from workflow.stage import beside, faults

@@ -19,9 +19,8 @@ import typer
 from nbformat import NotebookNode
 from PIL import Image
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1])
-)  # the project's own packages, also where this file is run by its path
+# The project's own packages are found, and win over others of their names, also where this file is run by its path.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vaelib.config import dataset_name
 from workflow.chapters import parameters, without_links
@@ -62,7 +61,8 @@ def faults(notebook: NotebookNode) -> Iterator[str]:
     """What a reader must not meet, each in a few words."""
     here = Path.cwd()
     # The path as a whole: within a longer path or a word it is something else.
-    path = re.compile(rf"(?<![\w/.+=-]){re.escape(str(here))}(?![\w.+=-])") if here.name else None
+    before, after = r"(?:(?<![\w/.+=~-])|(?<=file://))", r"(?!\.?[\w+=-])"
+    path = re.compile(before + re.escape(str(here)) + after) if here.name else None
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -284,9 +285,10 @@ def read(run: Run) -> dict[str, Any]:
 def per_image(run: Run) -> dict[str, np.ndarray]:
     """The measures over images of each image, (N,); InputError where metrics.npz cannot be read."""
     try:
-        with np.load(run.path / "metrics.npz") as arrays:
+        # numpy leaves a file open that it cannot read, so it is opened here.
+        with open(run.path / "metrics.npz", "rb") as file, np.load(file) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{run.path}/metrics.npz cannot be read: vaelib evaluate {run.path} makes it") from error
 
 

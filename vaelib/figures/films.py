@@ -32,11 +32,12 @@ def moment(z: np.ndarray, labels: np.ndarray, names: Sequence[str], extent: floa
     """One frame of a film: codes (N, 2) on the square [-extent, extent]^2."""
     figure, ((axis,),) = canvas(3.6, 3.7)
     scatter(axis, z, labels, names)
-    axis.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     axis.set_title(title, fontsize=10)
     axis.tick_params(labelsize=8)
+    axis.set(xlim=(-extent, extent), ylim=(-extent, extent), xlabel="$z_1$", ylabel="$z_2$")
     if not axis.texts:  # there was no room for names
         class_legend(figure, labels, names, "class")
+    axis.set_aspect("equal")
     return figure
 
 

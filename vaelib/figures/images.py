@@ -5,11 +5,12 @@ of places, rows from the largest z2 down.
 """
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from vaelib.figures.style import canvas
 
-WIDE, NARROW, HAIR = 1 / 7, 1 / 14, 1 / 28
+WIDE, NARROW, HAIR = 1 / 7, 1 / 14, 1 / 30
 MOST = 10  # pictures that a row of reconstructions shows; a figure of more is wider than a page
 
 
@@ -139,8 +140,11 @@ def _show(axis, images, gap=NARROW, left=(), below=(), fontsize=8, greys=None):
     centres = side / 2 + (side + _pixels(gap, side)) * np.arange(max(np.shape(images)[:2]))
     picture = tiled(images, gap)
     picture = np.round((greys - 1) * picture) / (greys - 1) if greys else picture
-    drawn = "nearest" if side <= 32 else "antialiased"  # larger pictures are scaled down and would lose thin lines
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation=drawn)
+    look = dict(cmap="gray", interpolation="nearest")
+    if side > 32:  # these are scaled down, and would lose thin lines
+        shades = colormaps["gray"].resampled(greys or 256)
+        look = dict(cmap=shades, interpolation="antialiased", interpolation_stage="data")
+    axis.imshow(picture, vmin=0, vmax=1, **look)
     axis.set_xticks(centres[: len(below)], below, fontsize=fontsize)
     axis.set_yticks(centres[: len(left)], left, fontsize=fontsize)
     axis.tick_params(length=0)

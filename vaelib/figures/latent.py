@@ -171,6 +171,7 @@ def matrices(panels: dict[str, np.ndarray], names: Sequence[str], x: str, y: str
     diagonal = np.eye(classes, dtype=bool)
     limit = max(np.nanmax(np.where(diagonal, 0, share)) for share in panels.values())
     for axis, (title, share) in zip(axes.flat, panels.items(), strict=False):
+        share = np.asarray(share)
         off = np.ma.masked_array(share, diagonal | np.isnan(share))
         shade = axis.imshow(off, cmap="Reds", vmin=0, vmax=max(limit, 1e-9))
         for (i, j), value in np.ndenumerate(share) if readable else ():

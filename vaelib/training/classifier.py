@@ -74,7 +74,8 @@ class Classifier:
         try:
             content = json.loads((path / "config.json").read_text())
             settings, made_of = dict(content["classifier"]), content["provenance"]
-            network = Network(made_of["classes"], tuple(made_of.get("shape", (28, 28))))
+            with torch.random.fork_rng(devices=[]):  # Fresh weights are drawn from the global generator.
+                network = Network(made_of["classes"], tuple(made_of.get("shape", (28, 28))))
             network.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             raise InputError(f"{path} holds no classifier that can be read: {str(error).splitlines()[0]}") from error
@@ -214,7 +215,10 @@ def _learn(network: Network, images: ImageData, epochs: int, batch_size: int, se
     x, labels = images.train_images, images.train_labels
     steps = epochs * (len(x) // batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.2)
+    if steps > 5:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.2)
+    else:  # OneCycleLR divides by the length of the rise, which would be nothing.
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     history = []
     with tqdm(total=steps, unit=" batches", desc="classifier", disable=None) as bar:
         for epoch in range(1, epochs + 1):
