@@ -19,7 +19,7 @@ sys.path.insert(0, workflow.basedir)  # the project's own packages win over othe
 from vaelib.config import InputError
 from vaelib.provenance import code_sha256
 from workflow import chapters
-from workflow.edition import Edition, options
+from workflow.edition import Edition, all_settings, options
 from workflow.sources import notebook_code
 
 # Jobs run side by side, one thread each.
@@ -30,7 +30,7 @@ try:
     edition = Edition(config)
     PAGES, TOC, LACKING = chapters.pages(edition), chapters.contents(edition), chapters.absent(edition)
 except InputError as error:
-    sys.exit(f"edition: {error}")
+    sys.exit(": ".join([*map(str, workflow.configfiles), str(error)]))
 
 PYTHON = sys.executable
 JUPYTER_BOOK = str(Path(sys.executable).with_name("jupyter-book"))
@@ -43,12 +43,12 @@ WHERE = {"data_root": edition.data_root} if edition.data_root else {}
 CODE = {template: notebook_code(chapters.read(template)) for template in {page.template for page in PAGES.values()}}
 
 # A stamp counts while what it stands for is there.
-for place in edition.runs:
-    for stamp, file in (("train", "model.safetensors"), ("evaluate", "metrics.json")):
-        if not Path(BUILD, place, file).exists():
-            Path(DONE, place, stamp).unlink(missing_ok=True)
-if not Path(BUILD, edition.classifier, "model.safetensors").exists():
-    Path(DONE, "classifier").unlink(missing_ok=True)
+STAMPS = {f"{place}/train": f"{place}/model.safetensors" for place in edition.runs}
+STAMPS |= {f"{place}/evaluate": f"{place}/metrics.json" for place in edition.evaluated}
+STAMPS |= {"classifier": f"{edition.classifier}/model.safetensors"}
+for stamp, file in STAMPS.items() if workflow.is_main_process else []:
+    if not Path(BUILD, file).exists():
+        Path(DONE, stamp).unlink(missing_ok=True)
 
 
 def one_of(names):
@@ -81,15 +81,15 @@ rule report:
 rule train:
     output:
         touch(f"{DONE}/{{run}}/train"),
+    threads: lambda wildcards: edition.runs[wildcards.run].threads
     params:
-        flags=lambda wildcards: options(edition.runs[wildcards.run].settings() | WHERE),
-        root=lambda wildcards: edition.runs[wildcards.run].runs_root,
+        flags=lambda wildcards: options(all_settings(edition.runs[wildcards.run])),
         code=code_sha256("vaelib.training.loop"),
         images=IMAGES,
     log:
         f"{BUILD}/logs/{{run}}/train.log",
     shell:
-        "{PYTHON:q} -m vaelib.cli train --renew {params.flags:q} --runs-root={params.root:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m vaelib.cli train --renew {params.flags:q} > {log:q} 2>&1"
 
 
 rule classifier:

@@ -4,6 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
+# The tests are spread over the cores by file, and threads that wait for a core cost more than they bring.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,7 +17,6 @@ from vaelib.config import TrainingConfig
 from vaelib.training import train
 
 plt.switch_backend("Agg")
-torch.set_num_threads(1)  # The tests are spread over the cores by file.
 ROOT = Path(__file__).parents[1]
 EARLIER_RUNS = Path(__file__).with_name("earlier_runs")
 BESIDE = ROOT.parent / "shared" / "data"

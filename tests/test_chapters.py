@@ -70,13 +70,14 @@ def test_a_chapter_is_in_an_edition_that_asks_for_what_it_needs(project):
     assert "measured" not in chapters.pages(edition(evaluation=False))
     assert "flat" in chapters.pages(edition(latent_dims=[5, 2]))
     assert "changes" in chapters.pages(edition(ablation=ABLATION))
-    sizes = {"latent_dim": 5, "parameters": [40_000]}
-    assert "sizes" in chapters.pages(edition(sizes=sizes))
-    assert "sizes" not in chapters.pages(edition(sizes=sizes, evaluation=False))
+    two = {"archs": ["linear", "conv"]}
+    assert "sizes" in chapters.pages(edition(**two))
+    assert "sizes" not in chapters.pages(edition(**two, evaluation=False))
+    assert "sizes" not in chapters.pages(edition(**two, equal=False))
 
 
 def test_a_page_knows_its_parameters_and_what_is_before_it(project):
-    made = edition(ablation=ABLATION, sizes={"latent_dim": 5, "parameters": [40_000]})
+    made = edition(ablation=ABLATION)
     pages = chapters.pages(made)
     grid = ["runs/digits/linear-d5-s0", "runs/digits/linear-d5-s1"]
     paths = [f"build/tiny/{place}" for place in grid]
@@ -87,8 +88,15 @@ def test_a_page_knows_its_parameters_and_what_is_before_it(project):
     assert changes.values == {"lines": "build/tiny/ablation/lines.json"}
     assert changes.files == ["build/tiny/ablation/lines.json"]
     assert changes.trained == [place for place in made.runs if place.startswith("ablation")]
-    assert pages["sizes"].evaluated == [made.place(c) for c in made.sized]
     assert pages["about"].values == {"runs": paths, "edition": "tiny", "speed": "", "dataset": "digits"}
+
+
+def test_the_chapter_on_size_has_the_pairs_and_the_further_sizes_before_it(project):
+    made = edition(archs=["linear", "conv"], sizes={"latent_dim": 5, "parameters": [40_000]})
+    page = chapters.pages(made)["sizes"]
+    assert page.values == {"sizes": "build/tiny/sized/sizes.json"}
+    assert page.files == ["build/tiny/sized/sizes.json"]
+    assert set(page.evaluated) == {made.place(c) for c in [*made.equal[0], *made.equal[1], *made.sized]}
 
 
 def test_speed_is_shown_where_it_was_measured(project):

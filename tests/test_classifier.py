@@ -246,7 +246,7 @@ def test_it_is_found_by_its_path_or_beside_the_runs(own, clothes, monkeypatch):
     assert find_classifier("", "~", clothes).path == own.path
 
 
-def test_it_judges_only_the_set_that_it_learnt(own, clothes):
+def test_it_is_used_on_the_set_that_it_learnt_only(own, clothes):
     with pytest.raises(InputError, match=r"learnt \./clothes: wanted is one that learnt this clothes"):
         find_classifier(str(own.path), "", data.hold_out(clothes, 10))
 

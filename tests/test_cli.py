@@ -42,13 +42,41 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path, capsys):
 
 
 def test_help_teaches_every_setting(capsys):
-    assert main(["train", "--help"]) == 0
-    out = " ".join(" ".join(lines(capsys)[0]).split())
-    for field in dataclasses.fields(TrainingConfig):
-        assert f"--{field.name.replace('_', '-')} <" in out
-        assert field.metadata["help"] in out
-        assert field.metadata["accepts"] in out
-    assert "--config" in out
+    """Without spaces, as lines are broken after hyphens too."""
+    for flag in ("--help", "-h"):
+        assert main(["train", flag]) == 0
+        out = "".join("".join(lines(capsys)[0]).split())
+        for field in dataclasses.fields(TrainingConfig):
+            assert f"--{field.name.replace('_', '-')}<" in out
+            assert "".join(field.metadata["help"].split()) in out
+            assert "".join(field.metadata["accepts"].split()) in out
+        assert "--config" in out
+        assert "--renew" in out
+
+
+def test_every_command_answers_for_help(capsys):
+    assert main(["-h"]) == 0
+    shown = "\n".join(lines(capsys)[0])
+    for command in ("train", "classifier", "info", "generate", "evaluate", "fid", "compare"):
+        assert f"  {command} " in shown
+        assert main([command, "-h"]) == 0
+        assert "--help" in "\n".join(lines(capsys)[0])
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert lines(capsys) == ([f"vaelib {vaelib.__version__}"], [])
+
+
+@pytest.mark.parametrize("module", ["vaelib", "vaelib.cli"])
+def test_the_package_runs_as_a_module(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"vaelib {vaelib.__version__}\n", "")
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 2
+    assert "Usage:" in "".join(lines(capsys)[1])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +90,10 @@ def test_help_teaches_every_setting(capsys):
         (["train", "--k1=0"], "k1 0"),
         (["train", "--k1=nan"], "k1 nan"),
         (["train", "--k2=-1"], "k2 -1"),
-        (["train", "--encoder-widths=8,x"], "512,256"),
+        (["train", "--encoder-widths=8,x"], "encoder_widths 'x': accepted is a whole number, 1 to 8,192"),
+        (["train", "--encoder-widths=1,2,3,4,5,6,7,8,9"], "512,256"),
+        (["train", "--schedule=step"], "onecycle:SHARE"),
+        (["train", "--batch-size=0", "--renew"], "1 to 60,000"),
         (["train", "--noise=pepper"], "salt-pepper:P"),
         (["train", "--latent-dim=" + "9" * 400], "1 to 4,096"),
         (["train", "--config=."], "."),
@@ -76,10 +107,14 @@ def test_help_teaches_every_setting(capsys):
         (["evaluate", "nowhere"], "nowhere is no run"),
         (["evaluate", "nowhere", "--features=vgg"], "inception"),
         (["fid", "a.npy"], "B"),
-        (["fid", "a.npy", "digits:test"], "accepted is an .npy or .npz file, a folder of png or jpg, a run"),
+        (["fid", "a.npy", "digits:test"], "an .npy or .npz file, a folder of png or jpg, a run"),
         (["fid", "digits:train", "digits:test"], "holds no trained classifier: vaelib classifier makes one"),
         (["compare"], "RUN"),
         (["compare", "nowhere"], "nowhere is no run"),
+        (["classifier", "--dataset=letters"], "accepted is one of mnist"),
+        (["classifier", "--epochs=0"], "--epochs"),
+        (["trian"], "trian"),
+        (["--verbose"], "--verbose"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, monkeypatch, capsys):
@@ -100,11 +135,36 @@ def test_an_unknown_key_in_the_file_is_named_with_the_file(tmp_path, monkeypatch
     assert "unknown key in config.toml 'z_dim'" in lines(capsys)[1][0]
 
 
-def test_the_installed_command_exits_with_2_and_no_traceback(tmp_path):
-    command = [sys.executable, "-m", "vaelib.cli", "train", "--latent-dim=0"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+def test_the_installed_command_exits_with_2_and_no_traceback():
+    command = [Path(sys.executable).with_name("vaelib"), "train", "--latent-dim=0"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "vaelib: latent_dim 0: accepted is 1 to 4,096 (dimensions of z)\n"
+
+
+def test_a_tilde_that_the_shell_leaves_is_the_home_folder(run, tmp_path):
+    """bash expands none after the = of a flag. The run is there already."""
+    command = f"'{sys.executable}' -m vaelib train --dataset=digits --epochs=2 --encoder-widths=32 --runs-root=~/runs"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(run.path) == f"{tmp_path}/runs/digits/{run.path.name}"
+    assert not (ROOT / "~").exists()
+
+
+def test_a_stopped_training_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(["train", *QUICK, f"--runs-root={tmp_path}"]) == 130
+    assert lines(capsys)[1][-1] == "vaelib: interrupted; a training goes on where it was when asked for again"
+
+
+def test_a_run_is_renewed_where_that_is_asked_for(run, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(training, "train", lambda config, renew: (asked.append(renew), run)[1])
+    for more in ([], ["--renew"]):
+        assert main(["train", *QUICK, *more]) == 0
+        assert lines(capsys)[0][-1] == str(run.path)
+    assert asked == [False, True]
 
 
 def test_generated_arrays_are_the_priors_decoded(run, tmp_path, capsys):
@@ -179,7 +239,7 @@ def test_info_of_an_unfinished_run_says_so(run, capsys):
     assert "not finished" in lines(capsys)[0][-1]
 
 
-def test_generated_digits_are_those_of_their_class(run, tmp_path, capsys):
+def test_generated_images_are_those_of_their_class(run, tmp_path, capsys):
     out = tmp_path / "nines.npy"
     assert main(["generate", str(run.path), "--digit=9", "--count=6", "--seed=3", f"--out={out}"]) == 0
     expected = latent.sample_classes(run.model(), data.load("digits"), [9], 6, seed=3)
@@ -201,11 +261,18 @@ def test_each_class_has_a_row_of_its_own(run, tmp_path):
 
 def test_samples_are_named_by_what_they_are(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for more in ([], ["--digit=9"], ["--per-class"]):
+    for more in ([], ["--class=9"], ["--per-class"], ["--format=grid"], ["--format=png"]):
         assert main(["generate", str(run.path), "--count=2", *more]) == 0
-    assert {file.stem.removeprefix(f"samples-{run.path.name}") for file in tmp_path.glob("*.npy")} == {
-        "", "-9", "-per-class",
+    assert {path.name.removeprefix(f"samples-{run.path.name}") for path in tmp_path.glob("samples-*")} == {
+        ".npy", "-9.npy", "-per-class.npy", ".png", "",
     }  # fmt: skip
+
+
+def test_samples_are_named_by_the_run_from_inside_it_too(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.path)
+    assert main(["generate", ".", "--count=2"]) == 0
+    assert lines(capsys)[0] == [f"samples-{run.path.name}.npy"]
+    assert np.load(f"samples-{run.path.name}.npy").shape == (2, 28, 28)
 
 
 @pytest.mark.parametrize(
@@ -233,68 +300,131 @@ def test_an_unfinished_run_draws_nothing(run, tmp_path, capsys):
     assert "is not finished" in lines(capsys)[1][0]
 
 
-def test_the_classifier_is_trained_once(tmp_path, capsys):
-    command = ["classifier", "--dataset=digits", "--epochs=1", f"--runs-root={tmp_path}"]
+@pytest.fixture(scope="module")
+def own(clothes, tmp_path_factory):
+    """A folder with 150 images of clothes to learn and 150 others, as a file, two runs of them and a classifier."""
+    folder = tmp_path_factory.mktemp("own")
+    labels = np.arange(300) % 3
+    pixels = np.random.default_rng(5).integers(0, 60, (300, 8, 8), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[2 * label : 2 * label + 2] += 190
+    names = ("T-shirt/top", "hat", "shoe")
+    halves = (pixels[:150], labels[:150], pixels[150:], labels[150:])
+    write_npz(folder / "clothes.npz", data.from_arrays(*halves, name="clothes", class_names=names))
+    np.save(folder / "test.npy", pixels[150:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for width in (8, 16):
+            assert main(["train", "--dataset=clothes.npz", "--epochs=1", f"--encoder-widths={width}"]) == 0
+        assert main(["classifier", "--dataset=clothes.npz", "--epochs=3", "--batch-size=15"]) == 0
+    return folder
+
+
+RUNS = [f"runs/clothes/linear-d2-s0-epochs1-encoder_widths{width}" for width in (8, 16)]
+CLASSIFIER = "runs/clothes/classifier-s0"
+
+
+def test_own_images_are_learnt_by_their_path(own, monkeypatch, capsys):
+    monkeypatch.chdir(own)
+    assert main(["info", RUNS[0]]) == 0
+    out = " ".join(" ".join(lines(capsys)[0]).split())
+    assert "dataset ./clothes.npz" in out
+    assert "encoder.1 Linear(in_features=64, out_features=8, bias=True) 520" in out
+    assert main(["train", "--dataset=clothes.npz", "--epochs=1", "--encoder-widths=8"]) == 0
+    assert lines(capsys)[0][-1] == RUNS[0]
+
+
+def test_own_classes_are_drawn_by_their_names(own, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(own)
+    images, model = data.load("clothes.npz"), Run.load(RUNS[0]).model()
+    for name, label in (("T-shirt/top", 0), ("shoe", 2)):
+        out = tmp_path / f"{label}.npy"
+        assert main(["generate", RUNS[0], f"--class={name}", "--count=3", f"--out={out}"]) == 0
+        np.testing.assert_array_equal(np.load(out), latent.sample_classes(model, images, [label], 3, seed=0))
+    each = ["generate", RUNS[0], "--per-class", "--count=4"]
+    assert main([*each, "--format=grid", f"--out={tmp_path / 'all.png'}"]) == 0
+    with Image.open(tmp_path / "all.png") as picture:
+        assert picture.size == (4 * 9 - 1, 3 * 9 - 1)
+    assert main([*each, "--format=png", f"--out={tmp_path / 'all'}"]) == 0
+    assert [file.name for file in sorted((tmp_path / "all").iterdir())] == [f"{index:02d}.png" for index in range(12)]
+    lines(capsys)
+    assert main(["generate", RUNS[0], "--class=trousers"]) == 2
+    assert lines(capsys)[1] == ["vaelib: class 'trousers': accepted for clothes is one of T-shirt/top, hat, shoe"]
+    (own / "out").mkdir()
+    monkeypatch.chdir(own / "out")
+    run = own / RUNS[0]
+    assert main(["generate", str(run), "--count=1"]) == 0
+    assert main(["generate", str(run), "--class=hat"]) == 2
+    assert "dataset './clothes.npz' is not there" in lines(capsys)[1][0]
+    write_npz(own / "out" / "clothes.npz", data.hold_out(images, 20))
+    assert main(["generate", str(run), "--class=hat"]) == 2
+    assert lines(capsys)[1] == [f"vaelib: {run} learnt other images than this clothes"]
+    monkeypatch.chdir(own)
+    assert main(["generate", RUNS[0], "--class=T-shirt/top", "--count=1"]) == 0
+    assert lines(capsys)[0] == [f"samples-{run.name}-T-shirt-top.npy"]
+
+
+def test_the_classifier_is_trained_once(own, tmp_path, capsys):
+    command = ["classifier", f"--dataset={own / 'clothes.npz'}", "--epochs=1", f"--runs-root={tmp_path}"]
     assert main(command) == 0
     first, err = lines(capsys)
     assert first[0].startswith("test accuracy ")
-    assert first[1] == str(tmp_path / "digits" / "classifier-s0")
+    assert first[1] == str(tmp_path / "clothes" / "classifier-s0")
     assert err == []
     assert main(command) == 0
     assert lines(capsys)[0] == first
+    assert main([*command, "--epochs=2"]) == 2
+    assert "holds another classifier" in lines(capsys)[1][0]
+    assert main([*command, "--epochs=2", "--renew"]) == 0
+    second = lines(capsys)[0]
+    assert second[1] == first[1]
     assert main(["info", first[1]]) == 0
     shown = "\n".join(lines(capsys)[0])
-    assert "dataset          digits" in shown
-    assert first[0].split()[-1] in shown
-    assert main([*command[:2], "--epochs=0"]) == 2
-    assert main(["classifier", "--dataset=letters"]) == 2
+    assert f"dataset          {own / 'clothes.npz'}" in shown
+    assert second[0].split()[-1] in shown
 
 
-def test_a_run_is_evaluated_and_compared(tmp_path, capsys, monkeypatch):
+def test_runs_are_evaluated_and_compared(own, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(own)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
-    paths = []
-    for width in (8, 16):
-        main(["train", "--dataset=digits", "--epochs=1", f"--encoder-widths={width}", f"--runs-root={tmp_path}"])
-        paths.append(lines(capsys)[0][-1])
-    main(["classifier", "--dataset=digits", "--epochs=1", f"--runs-root={tmp_path}"])
-    lines(capsys)
     quick = ["--draws=10", "--images=20", "--resamplings=1"]
-    for path in paths:
+    for path in RUNS:
         assert main(["evaluate", path, *quick, "--features=classifier", "--features=inception"]) == 0
         out, err = lines(capsys)
         assert out[-1] == f"{path}/metrics.json"
         assert "inception is missing: Inception's weights cannot be downloaded (no network)" in "\n".join(out)
         assert err == []
         assert evaluation.values(Run.load(path))["classifier_prior_fid"] > 0
-    assert main(["compare", *paths, "--measure=l10_nats", "--measure=active_units"]) == 0
+    assert main(["compare", *RUNS, "--measure=l10_nats", "--measure=active_units"]) == 0
     out, _ = lines(capsys)
-    assert out[0] == "baseline: digits linear-d2-epochs1-encoder_widths8"
+    assert out[0] == "baseline: clothes linear-d2-epochs1-encoder_widths8"
     assert "linear-d2-epochs1-encoder_widths16" in out[2]
     assert "images" in out[4]
     assert "unknown" in out[5]
-    named = f"--classifier={tmp_path}/digits/classifier-s0"
-    assert main(["fid", paths[0], "digits:test", "--count=300", named]) == 0
+
+
+def test_samples_are_compared_with_images(own, capsys, monkeypatch):
+    monkeypatch.chdir(own)
+    named = f"--classifier={CLASSIFIER}"
+    assert main(["fid", RUNS[0], "test.npy", "--count=140", named]) == 0
     out, _ = lines(capsys)
-    assert out[0] == f"300 images of {paths[0]} against 360 of digits:test"
+    assert out[0] == f"140 images of {RUNS[0]} against 150 of test.npy"
     shown = {line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in out}
     assert set(shown) >= {"FID", "FID at endless N", "KID", "precision", "recall", "density", "coverage"}
-    seen = Classifier.load(f"{tmp_path}/digits/classifier-s0").features
-    drawn = Run.load(paths[0]).model().sample(300)
-    expected = evaluation.frechet(seen(drawn), seen(data.load("digits").test_images))
+    seen = Classifier.load(CLASSIFIER).features
+    expected = evaluation.frechet(seen(Run.load(RUNS[0]).model().sample(140)), seen(np.load("test.npy")))
     assert float(shown["FID"]) == pytest.approx(expected, rel=1e-5)
-    np.save(tmp_path / "few.npy", np.zeros((3, 28, 28)))
-    assert main(["fid", f"{tmp_path}/few.npy", "digits:test", named]) == 2
+    np.save("few.npy", np.zeros((3, 8, 8)))
+    assert main(["fid", "few.npy", "test.npy", named]) == 2
     assert lines(capsys)[1] == ["vaelib: 3 images: accepted are 6 at least, for 5 neighbours"]
 
 
 @pytest.mark.filterwarnings("default")
-def test_fewer_images_than_features_are_said_in_one_line(tmp_path, capsys):
-    main(["classifier", "--dataset=digits", "--epochs=1", f"--runs-root={tmp_path}"])
-    lines(capsys)
-    named = f"--classifier={tmp_path}/digits/classifier-s0"
-    assert main(["fid", "digits:train", "digits:test", "--count=100", named]) == 0
+def test_fewer_images_than_features_are_said_in_one_line(own, capsys, monkeypatch):
+    monkeypatch.chdir(own)
+    assert main(["fid", "test.npy", "test.npy", "--count=100", f"--classifier={CLASSIFIER}"]) == 0
     _, err = lines(capsys)
     assert err == [
         "vaelib: FID of 100 images by 128 features says more about their number than about the images: "

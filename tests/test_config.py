@@ -53,7 +53,7 @@ def test_a_name_of_all_settings_fits_a_file_system_and_is_its_own(tmp_path):
         assert name.startswith("conv-d3-s1-textbook-epochs2-")
         assert len(name.encode()) < 255
         assert name == dataclasses.replace(config).run_name
-        config.run_path.with_name(f".{name}.next").mkdir(parents=True)  # what a renewed run adds to it fits too
+        config.run_path.with_name(f".{name}.next").mkdir(parents=True)  # A renewed run adds this to its name.
 
 
 def test_where_files_lie_does_not_name_a_run():
@@ -262,7 +262,12 @@ def test_a_notebook_with_an_unknown_parameter_is_refused():
 
 def test_a_name_that_no_cell_assigns_is_let_be():
     """IPython runs a user's startup files in the notebook's namespace."""
-    cells = ["", "%matplotlib inline\nx = 3", "epochs = 2  # passes", "config = TrainingConfig.from_notebook(globals())"]
+    cells = [
+        "",
+        "%matplotlib inline\nx = 3",
+        "epochs = 2  # passes",
+        "config = TrainingConfig.from_notebook(globals())",
+    ]
     namespace = {"epochs": 2, "DATA": "/data", "seed": 4, "In": cells, "Out": {}}
     config = TrainingConfig.from_notebook(namespace)
     assert config.epochs == 2

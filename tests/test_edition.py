@@ -121,6 +121,11 @@ def test_an_edition_that_counts_no_parameters_is_read_without_torch():
     assert os.system(f'cd "{ROOT}" && "{os.sys.executable}" -c "{code}; sys.exit(\'torch\' in sys.modules)"') == 0
 
 
+def test_no_edition_at_all_is_answered_with_an_example():
+    with pytest.raises(InputError, match=r"^edition is missing, see editions/quick\.yaml$"):
+        Edition({})
+
+
 def test_numbers_that_yaml_reads_as_text_are_numbers():
     made = Edition(yaml.safe_load(SHORT + "settings: {lr: 1e-3, epochs: '2'}"))
     assert (made.grid[0].lr, made.grid[0].epochs) == (0.001, 2)

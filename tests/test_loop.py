@@ -39,8 +39,9 @@ def test_another_seed_gives_other_weights(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize("arch", ["linear", "convbn"])
-def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, tmp_path, monkeypatch):
-    settings = dict(arch=arch, encoder_widths=(8, 8), epochs=3, noise="salt-pepper:0.1")
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, clothes, tmp_path, monkeypatch):
+    dataset = str(write_npz(tmp_path / "clothes.npz", clothes))
+    settings = dict(dataset=dataset, arch=arch, encoder_widths=(8, 8), epochs=3, batch_size=18, noise="salt-pepper:0.1")
     undisturbed = train(small_config(tmp_path / "whole", **settings))
 
     config = small_config(tmp_path / "broken", **settings)
@@ -173,7 +174,7 @@ def test_a_loss_that_is_no_number_stops_and_says_what_to_lower(tmp_path):
 
 def test_the_callers_threads_and_generator_are_put_back(tmp_path):
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    train(small_config(tmp_path, epochs=1, threads=2 if threads == 1 else 1))
+    train(small_config(tmp_path, epochs=1, batch_size=700, threads=2 if threads == 1 else 1))
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -164,7 +164,7 @@ def test_a_pixel_that_no_training_image_lights_costs_no_infinity():
     train, test = (np.zeros((count, 8, 8), np.uint8) for count in (20, 4))
     train[:, :2], test[:, 5] = 255, 255
     images = data.from_arrays(train, np.arange(20) % 2, test, np.arange(4) % 2)
-    # of 64 pixels 16 are lit for certain and 8 as in one image of 20, which the test images light
+    # Of 64 pixels, 16 are lit in training alone and 8 in the test images alone; the rest stay black in both.
     certain, unlikely = -math.log(1 - 1 / 20), -math.log(1 / 20)
     assert objective.anchors(images) == pytest.approx(
         {"floor_nats": 0, "collapse_nats": 16 * unlikely + 8 * unlikely + 40 * certain}, abs=1e-4

@@ -12,7 +12,22 @@ from vaelib import provenance
 from vaelib.provenance import code_sha256, syntax
 
 PACKAGE = Path(vaelib.__file__).parent
-CODE_OF_A_RUN = "from vaelib.provenance import code_sha256; print(code_sha256('vaelib.training.loop'))"
+# Run in a copy of the package; reads {name: (file, old, new)} and writes {name: hash}.
+HASH_AFTER_EACH = """
+import json, pathlib, sys
+from vaelib import provenance
+hashes = {}
+for name, (file, old, new) in json.load(sys.stdin).items():
+    path = pathlib.Path("vaelib", file)
+    source = path.read_text()
+    assert old in source, (file, old)
+    path.write_text(source.replace(old, new, 1))
+    provenance._graph.cache_clear()
+    provenance._code.cache_clear()
+    hashes[name] = provenance.code_sha256("vaelib.training.loop")
+    path.write_text(source)
+print(json.dumps(hashes))
+"""
 
 
 def test_a_run_says_where_it_came_from(finished_run, digits):
@@ -73,76 +88,60 @@ def test_code_in_no_repository_and_a_machine_without_git_have_no_commit(project,
     assert provenance.commit() == ""
 
 
+# What is edited, and whether it is code that makes a run. layers.py and mnist.py are imported by way of others.
+EDITS = {
+    "nothing": (("config.py", "", ""), False),
+    "a comment": (("models/layers.py", "class Halve(", "# Half of the side.\nclass Halve("), False),
+    "a docstring": (("models/layers.py", '    """x plus what', '    """Another sentence.\n\n    x plus what'), False),
+    "layout": (("models/layers.py", "import math\n", "import math\n\n\n\n"), False),
+    "a layer": (("models/layers.py", "F.pad(self.weight, (1, 1, 1, 1))", "F.pad(self.weight, (1, 1, 1, 2))"), True),
+    "the digits": (("data/mnist.py", "test_size=0.2", "test_size=0.3"), True),
+    "a preset": (("config.py", "lr=4e-3", "lr=5e-3"), True),
+    "the classifier": (("training/classifier.py", "PEAK_RATE = 4e-3", "PEAK_RATE = 5e-3"), False),
+    "a figure": (("figures/style.py", "import", "import math\nimport"), False),
+    "the version": (("__init__.py", f'"{vaelib.__version__}"', '"99.0"'), False),
+    "a room's names": (
+        ("models/__init__.py", "from vaelib.models.build", "import math\nfrom vaelib.models.build"),
+        False,
+    ),
+    "an import": (
+        ("models/archs.py", "from torch import nn", "from torch import nn\nfrom vaelib.training import classifier"),
+        True,
+    ),
+}
+
+
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory):
-    """A copy of the package, and what its code of a run is there."""
+def hashes(tmp_path_factory):
+    """The code of a run in a copy of the package, after each edit alone."""
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, root / "vaelib", ignore=shutil.ignore_patterns("__pycache__"))
-    return root, hash_in(root)
+    edits = {name: edit for name, (edit, _) in EDITS.items()}
+    command = [sys.executable, "-B", "-c", HASH_AFTER_EACH]
+    done = subprocess.run(command, cwd=root, input=json.dumps(edits), check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
-def hash_in(root):
-    command = [sys.executable, "-B", "-c", CODE_OF_A_RUN]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+def test_the_hash_does_not_depend_on_where_the_package_lies(hashes):
+    assert hashes["nothing"] == code_sha256("vaelib.training.loop")
 
 
-def test_the_hash_does_not_depend_on_where_the_package_lies(copied):
-    assert copied[1].strip() == code_sha256("vaelib.training.loop")
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "changes"),
-    [
-        # layers.py and mnist.py are imported by way of others.
-        ("models/layers.py", "kernel for one input", "kernel  for one input", False),
-        ("models/layers.py", "class Halve(", "# Half of the side.\nclass Halve(", False),
-        ("models/layers.py", '    """x plus what', '    """Another sentence.\n\n    x plus what', False),
-        ("models/layers.py", "F.pad(self.weight, (1, 1, 1, 1))", "F.pad(self.weight, (1, 1, 1, 2))", True),
-        ("data/mnist.py", "test_size=0.2", "test_size=0.3", True),
-        ("config.py", "lr=4e-3", "lr=5e-3", True),
-        ("training/classifier.py", "PEAK_RATE = 4e-3", "PEAK_RATE = 5e-3", False),
-        ("figures/style.py", "import", "import math\nimport", False),
-        ("__init__.py", f'"{vaelib.__version__}"', '"99.0"', False),
-        ("models/__init__.py", "from vaelib.models.build", "import math\nfrom vaelib.models.build", False),
-    ],
-)
-def test_the_hash_changes_with_the_code_that_makes_a_run_and_with_no_other(copied, file, old, new, changes):
-    root, before = copied
-    path = root / "vaelib" / file
-    source = path.read_text()
-    assert old in source
-    path.write_text(source.replace(old, new, 1))
-    try:
-        assert (hash_in(root) != before) == changes
-    finally:
-        path.write_text(source)
-
-
-def test_an_import_more_joins_the_hash(copied):
-    root, before = copied
-    path = root / "vaelib" / "models" / "archs.py"
-    source = path.read_text()
-    path.write_text(source + "\n\ndef later():\n    from vaelib.training.classifier import Network\n")
-    with_import = hash_in(root)
-    network = root / "vaelib" / "training" / "classifier.py"
-    content = network.read_text()
-    network.write_text(content.replace("PEAK_RATE = 4e-3", "PEAK_RATE = 5e-3"))
-    try:
-        assert len({before, with_import, hash_in(root)}) == 3
-    finally:
-        path.write_text(source)
-        network.write_text(content)
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_hash_changes_with_the_code_that_makes_a_run_and_with_no_other(edit, hashes):
+    assert (hashes[edit] != hashes["nothing"]) == EDITS[edit][1]
 
 
 def test_the_hash_of_several_modules_covers_each():
     run, classifier = "vaelib.training.loop", "vaelib.training.classifier"
     assert len({code_sha256(run), code_sha256(classifier), code_sha256(run, classifier)}) == 3
     assert code_sha256(run, classifier) == code_sha256(classifier, run)
-    assert code_sha256(run, "vaelib.models.layers") == code_sha256(run)  # it is imported already
+    assert code_sha256(run, "vaelib.models.layers") == code_sha256(run)  # The run imports it already.
 
 
 def test_syntax_is_code_without_words_and_layout():
-    wordy = '"""A module."""\nclass A:\n    """A class."""\n\ndef f(x):\n    \'A function.\'\n    return (x +\n 1)  # more\n'
+    wordy = (
+        '"""A module."""\nclass A:\n    """A class."""\n\ndef f(x):\n    "A function."\n    return (x +\n 1)  # more\n'
+    )
     assert syntax(wordy) == syntax("class A: pass\ndef f(x): return x + 1")
     assert syntax("x = 'a'\n'kept, as it is no docstring'") != syntax("x = 'a'")
     assert syntax("def f(): return 'a'") != syntax("def f(): return 'b'")

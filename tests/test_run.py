@@ -249,7 +249,7 @@ def test_a_run_that_lacks_what_is_newer_is_read(run):
     content["provenance"] = {name: content["provenance"][name] for name in ("data_sha256", "parameters", "precision")}
     file.write_text(json.dumps(content))
     older = Run.load(run.path)
-    # blocks has its default in every run that says nothing of it, and that is the preset's
+    # No default fills in blocks, so that it is the preset's.
     assert older.config == run.config
     assert older.shape == (28, 28)
     assert older.final() == run.final()
@@ -289,9 +289,9 @@ def test_a_successor_takes_the_place(there, tmp_path):
     [
         ((), {}),
         (("run",), {"run": "run"}),
-        (("run", "next"), {"run": "run", ".run.next": "next"}),  # it may not be whole yet
-        (("next", "old"), {"run": "next"}),  # killed between the two renames
-        (("run", "old"), {"run": "run"}),  # killed before what was put aside was removed
+        (("run", "next"), {"run": "run", ".run.next": "next"}),  # It may not be whole yet.
+        (("next", "old"), {"run": "next"}),  # The kill came between the two renames.
+        (("run", "old"), {"run": "run"}),  # The kill came before the last removal.
         (("next",), {".run.next": "next"}),
         (("old",), {}),
     ],

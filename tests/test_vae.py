@@ -95,10 +95,10 @@ def test_codes_can_be_learnt_from(digits):
     probe = torch.nn.Linear(3, 10)
     loss = torch.nn.functional.cross_entropy(probe(mu), digits.test_labels[:50])
     loss.backward()
-    # the gradient of softmax regression in closed form
+    # This is the gradient of softmax regression in closed form.
     error = probe(mu).detach().softmax(1) - torch.nn.functional.one_hot(digits.test_labels[:50], 10)
     torch.testing.assert_close(probe.weight.grad, error.T @ mu / 50)
-    mu += 1  # and they may be changed in place
+    mu += 1  # A code may be changed in place.
 
 
 def test_pictures_can_be_learnt_from(digits):

@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vaelib.config import InputError
-from workflow.edition import Edition
+from workflow.edition import Edition, all_settings
 
 ROOT = Path(__file__).parents[1]
 CONTENTS = "book/_toc.yml"
@@ -55,8 +55,7 @@ def pages(edition: Edition) -> dict[str, Page]:
             found[file.removeprefix("pages/")] = made
     for c in edition.grid:
         if c.seed == edition.seeds[0]:
-            values = c.settings() | {"data_root": c.data_root, "runs_root": c.runs_root}
-            found[c.cell_id] = Page("notebooks/train.ipynb", values, [edition.place(c)], [], [])
+            found[c.cell_id] = Page("notebooks/train.ipynb", all_settings(c), [edition.place(c)], [], [])
     return found
 
 
@@ -67,7 +66,7 @@ def chapter(template: str, edition: Edition) -> Page | None:
     has = {
         "evaluated": edition.evaluated,
         "lines": ablated,
-        "sizes": sizes and edition.evaluated,
+        "sizes": edition.equal and edition.evaluated,  # further sizes are compared beside equal ones
         "latent_dims": set(known.get("latent_dims", [])) <= set(edition.latent_dims),
     }
     if not all(there for name, there in has.items() if name in known):

@@ -314,6 +314,11 @@ class Edition:
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
+def all_settings(c: TrainingConfig) -> dict[str, Any]:
+    """What `vaelib train` and notebooks/train.ipynb are given: what decides the weights, and where files lie."""
+    return c.settings() | {"data_root": c.data_root, "runs_root": c.runs_root}
+
+
 def options(values: dict[str, Any]) -> list[str]:
     """Settings as options of a vaelib command."""
     return [f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items()]

@@ -46,13 +46,14 @@ def options(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; 0 when it worked, 2 after one line on stderr when what was asked for cannot be done."""
+    """Runs a command; 0 when it worked, 2 after a line on stderr when it cannot be done, 130 when interrupted."""
     # typer bundles click under changing names, so click's usage error is found by way of a subclass of it.
     usage_error = typer.BadParameter.__base__
+    code, message = 2, ""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"vaelib: {message}", file=sys.stderr)
-            return app(arguments, standalone_mode=False) or 0
+            code = app(arguments, standalone_mode=False) or 0
     except usage_error as error:
         message = error.format_message()
     except InputError as error:
@@ -60,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     except (KeyboardInterrupt, typer.Abort):
-        print("vaelib: interrupted; a training goes on where it was when asked for again", file=sys.stderr)
-        return 130
-    print(message if message.startswith("Usage:") else f"vaelib: {message}", file=sys.stderr)
-    return 2
+        code = 130
+    if code == 130:  # Some versions of typer answer Ctrl-C so themselves, without a word.
+        message = "interrupted; a training goes on where it was when asked for again"
+    if message:
+        print(message if message.startswith("Usage:") else f"vaelib: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,1 @@
+"""What the Snakefile is made of, and what its rules run."""
