@@ -438,3 +438,16 @@ def test_a_config_trains_to_the_weights_that_it_did_earlier(earlier, tmp_path):
     assert torch.equal(weights(again), weights(earlier))
     assert again.final() == earlier.final()
     assert again.final("train") == earlier.final("train")
+
+
+def test_a_run_whose_preset_has_changed_is_renewed_and_not_refused(run):
+    """Its name is the same, as a name has what is not the preset's; its settings are others."""
+    file, before = run.path / "config.json", run.weights_sha256
+    content = json.loads(file.read_text())
+    content["settings"]["lr"] = 0.5
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="holds another config"):
+        train(run.config)
+    renewed = train(run.config, renew=True)
+    assert renewed.config.lr == run.config.lr
+    assert renewed.weights_sha256 == before

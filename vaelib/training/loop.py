@@ -49,7 +49,7 @@ def train(config: TrainingConfig | None = None, *, renew: bool = False, **settin
     """
     config, images = _asked(config, settings)
     recover(config.run_path)
-    run = Run.find(config)
+    run = Run.find(config, renew=renew)
     if run and run.finished and not renew and images is None and config.dataset in DATASETS:
         return run
     device = pick_device(config.device)
@@ -59,10 +59,10 @@ def train(config: TrainingConfig | None = None, *, renew: bool = False, **settin
     if run and run.finished:
         if not renew and run.provenance["data_sha256"] != made_of["data_sha256"]:
             raise InputError(f"{path} learnt other images of that name: give another --runs-root, or move it away")
-        if not renew or _made_alike(run, made_of):
+        if not renew or _made_alike(run, config, made_of):
             return run
         path = successor(path)
-        run = Run.find(config, path)
+        run = Run.find(config, path, renew)
     if config.held_out:
         images = sets.hold_out(images, config.held_out)
     if config.norm == "batch" and 1 in (config.batch_size, len(images.train_images) % config.batch_size):
@@ -70,7 +70,7 @@ def train(config: TrainingConfig | None = None, *, renew: bool = False, **settin
             f"batch_size {config.batch_size}: batch norm cannot learn from a batch of one image, and the last of "
             f"{len(images.train_images):,} would be one"
         )
-    if run is None or not _made_alike(run, made_of):
+    if run is None or not _made_alike(run, config, made_of):
         run = Run.create(config, made_of, path)
     if not run.finished:
         threads = torch.get_num_threads()
@@ -100,8 +100,8 @@ def _asked(config: TrainingConfig | None, settings: dict) -> tuple[TrainingConfi
     return config, images
 
 
-def _made_alike(run: Run, made_of: dict) -> bool:
-    return all(run.provenance.get(key) == made_of[key] for key in DECIDES)
+def _made_alike(run: Run, config: TrainingConfig, made_of: dict) -> bool:
+    return not run.differences(config) and all(run.provenance.get(key) == made_of[key] for key in DECIDES)
 
 
 def _train(run: Run, images: sets.ImageData, device: torch.device):

@@ -70,11 +70,11 @@ class Run:
         return cls(path, config, made_of)
 
     @classmethod
-    def find(cls, config: TrainingConfig, path: Path | None = None) -> Self | None:
+    def find(cls, config: TrainingConfig, path: Path | None = None, renew: bool = False) -> Self | None:
         """The run of this config in its directory, or at the path; None where there is none yet.
 
-        None too for an unfinished run of other code. InputError when the directory holds another config or
-        anything that is no run.
+        None too for an unfinished run of other code. InputError when the directory holds anything that is no run, or
+        another config; with renew such a run is returned, as presets may have changed since its name was made.
         """
         path = path or config.run_path
         if not path.exists() or all(file.name.startswith(".") for file in path.iterdir()):
@@ -82,11 +82,8 @@ class Run:
         if not (path / "model.safetensors").is_file() and _begun_by(path) not in ("", code_sha256(CODE)):
             return None  # It is begun again, as other code may have had other settings.
         run = cls.load(path)
-        asked, held = config.settings(), run.config.settings()
-        if not {asked["dataset"], held["dataset"]} & set(DATASETS):
-            held["dataset"] = asked["dataset"]  # Own images may be found in another place; their checksum decides.
-        differing = [f"{key} {held[key]!r} there, {asked[key]!r} asked" for key in asked if held[key] != asked[key]]
-        if differing:
+        differing = run.differences(config)
+        if differing and not renew:
             raise InputError(
                 f"{path} holds another config ({'; '.join(differing)}): give another --runs-root, or move it away"
             )
@@ -102,6 +99,13 @@ class Run:
         content = {"name": config.run_name, "settings": config.settings(), "provenance": provenance}
         write(path / "config.json", json.dumps(content, indent=2).encode())
         return cls(path, config, provenance)
+
+    def differences(self, config: TrainingConfig) -> list[str]:
+        """The settings in which the run's config is another than this one, each in a few words."""
+        asked, held = config.settings(), self.config.settings()
+        if not {asked["dataset"], held["dataset"]} & set(DATASETS):
+            held["dataset"] = asked["dataset"]  # Own images may be found in another place; their checksum decides.
+        return [f"{key} {held[key]!r} there, {asked[key]!r} asked" for key in asked if held[key] != asked[key]]
 
     @property
     def finished(self) -> bool:
