@@ -30,7 +30,7 @@ try:
     edition = Edition(config)
     PAGES, TOC, LACKING = chapters.pages(edition), chapters.contents(edition), chapters.absent(edition)
 except InputError as error:
-    sys.exit(": ".join([*map(str, workflow.configfiles), str(error)]))
+    sys.exit(": ".join([*map(os.path.relpath, workflow.configfiles), str(error)]))
 
 PYTHON = sys.executable
 JUPYTER_BOOK = str(Path(sys.executable).with_name("jupyter-book"))

@@ -31,7 +31,7 @@ from vaelib.training import new_optimizer, pick_precision, train_epoch, write
 
 OUT = Path(__file__).with_name("results.json")
 CPU = torch.device("cpu")
-# a first tutorial's two models, then the grid's two, with the images of one turn
+# The two models of a first tutorial, then the two of the grid; the number is the images of one turn.
 CELLS = {
     "784-400-20": (dict(arch="linear", preset="textbook", latent_dim=20), 12_800),
     "conv 32-64": (dict(arch="conv", preset="textbook", latent_dim=20), 2_560),

@@ -64,7 +64,7 @@ class Halve(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = F.pixel_unshuffle(F.pad(self.weight, (1, 1, 1, 1)), 2)  # (channels, 4, 3, 3)
-        # a convolution's result has its weight's layout, and a mixture of layouts has slow backward passes
+        # A convolution's result has its weight's layout, and a mixture of layouts has slow backward passes.
         weight = weight.contiguous(memory_format=torch.channels_last)
         return F.conv2d(F.pixel_unshuffle(x, 2), weight, self.bias, padding=1)
 
