@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import nbformat
 import numpy as np
@@ -16,7 +17,8 @@ from conftest import ROOT
 from PIL import Image
 from traitlets.config import Config
 
-from vaelib.config import InputError, TrainingConfig
+from vaelib import evaluation, training
+from vaelib.config import ARCHS, InputError, TrainingConfig
 
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTE = [sys.executable, str(ROOT / "workflow" / "execute.py")]
@@ -107,6 +109,7 @@ def test_the_parameters_of_train_are_the_settings_and_their_defaults():
         assert not isinstance(default, bool)
         assert (tuple(default) if isinstance(default, list) else default) == field.default
         assert inferred[field.name]["help"]
+    assert set(ARCHS) == set(re.findall(r"\w+", inferred["arch"]["help"])) - {"or"}
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
@@ -195,3 +198,72 @@ def test_a_template_that_finds_no_runs_says_what_it_looks_for_and_where(path, tm
     with pytest.raises(InputError, match=f"^no .*{re.escape(str(tmp_path))}.*(vaelib train|make)") as caught:
         exec(first.source, namespace)
     assert "\n" not in str(caught.value)
+
+
+def run_cells(path, **parameters):
+    """The template's code in this process, as a kernel would run it with these parameters."""
+    given, *cells = code_cells(path)
+    namespace = {}
+    exec(given.source, namespace)
+    namespace |= {name: value for name, value in parameters.items() if name in namespace}
+    for cell in cells:
+        exec(cell.source, namespace)
+
+
+@pytest.fixture(scope="module")
+def strokes(tmp_path_factory):
+    """A finished edition of own images, 16 by 16, whose classes are words, one of them with three images only."""
+    folder = tmp_path_factory.mktemp("strokes")
+    shapes = np.zeros((3, 16, 16))
+    shapes[0, 7:9, 2:14] = shapes[1, 2:14, 7:9] = 1
+    shapes[2] = np.eye(16)
+    kinds = np.repeat([0, 1, 2], [40, 40, 3])
+    images = shapes[kinds] * np.random.default_rng(0).uniform(0.6, 1, (len(kinds), 1, 1))
+    names = np.array(["flat", "upright", "leaning line"])
+    np.savez(folder / "strokes.npz", images=(255 * images).astype(np.uint8), labels=names[kinds])
+    common = dict(dataset=str(folder / "strokes.npz"), epochs=2, batch_size=16, encoder_widths=(8,))
+
+    def trained(part, **settings):
+        run = training.train(**common | settings, runs_root=str(folder / part))
+        return str(run.path.relative_to(folder))
+
+    grid = [trained("runs", arch=arch, latent_dim=d) for arch in ("linear", "conv") for d in (2, 3)]
+    matched = [trained("sized", latent_dim=d, encoder_widths=(9,)) for d in (2, 3)]
+    presets = {"tuned": "tuned", "the textbook model": "textbook"}
+    lines = {
+        name: [trained("ablation", preset=preset, seed=seed, held_out=10) for seed in (0, 1)]
+        for name, preset in presets.items()
+    }
+    training.train_classifier(common["dataset"], epochs=1, batch_size=16, runs_root=str(folder / "runs"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "FID of")
+        for path in grid + matched:
+            classifier = folder / "runs" / "strokes" / "classifier-s0"
+            evaluation.evaluate(folder / path, classifier=classifier, depth=evaluation.Depth(10, 10, 0, 1))
+    sizes = {"equal": list(zip(matched, grid[2:], strict=True)), "sized": []}
+    (folder / "sized" / "sizes.json").write_text(json.dumps(sizes))
+    lines = {name: [path.removeprefix("ablation/") for path in paths] for name, paths in lines.items()}
+    (folder / "ablation" / "lines.json").write_text(json.dumps({"linear": lines}))
+    return dict(dataset=common["dataset"], runs_root=str(folder / "runs")), [str(folder / path) for path in grid]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_every_chapter_is_right_for_own_images_with_few_of_a_class(path, strokes):
+    folders, _ = strokes
+    settings = dict(epochs=2, batch_size=16, encoder_widths=[8]) if path.name == "train.ipynb" else {}
+    run_cells(path, **folders, **settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["grid", "bound", "rate", "samples", "interpolation", "classes", "confusion", "reproduce"]
+)
+def test_a_chapter_shows_one_model_alone(name, strokes):
+    folders, paths = strokes
+    run_cells(ROOT / "notebooks" / f"{name}.ipynb", runs=paths[3:], evaluated=paths[3:], **folders)
+
+
+@pytest.mark.parametrize("name", ["embeddings", "evolution", "map"])
+def test_a_chapter_on_the_plane_names_the_dimension_that_it_lacks(name, strokes):
+    folders, paths = strokes
+    with pytest.raises(InputError, match="no run with latent_dim 2 among these, whose latent_dim is 3"):
+        run_cells(ROOT / "notebooks" / f"{name}.ipynb", runs=paths[3:], **folders)
