@@ -131,9 +131,8 @@ def outputs(notebook, kind: str):
 
 
 def test_the_changes_touch_the_files_that_the_guide_names(project):
-    assert project[1] == {
-        "vaelib/config.py", "vaelib/models/archs.py", "notebooks/toy.ipynb", "book/_toc.yml", "vaelib/evaluation/evaluate.py",
-    }  # fmt: skip
+    code = {"vaelib/config.py", "vaelib/models/archs.py", "vaelib/evaluation/evaluate.py"}
+    assert project[1] == code | {"notebooks/toy.ipynb", "book/_toc.yml"}
 
 
 def test_the_architecture_is_in_every_table_that_has_the_others(project):
