@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --configfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report mnist full publish pages book test test-long bench lint lock clean
+.PHONY: help report mnist full publish pages book test test-long test-edition bench lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: .venv/installed ## the whole test suite
 
 test-long: .venv/installed ## what takes minutes: the published likelihood and memory, on MNIST
 	$(BIN)/python -m pytest -m slow
+
+test-edition: .venv/installed ## what CONTRIBUTING.md promises: a new architecture, chapter and measure in an edition of their own
+	$(BIN)/python -m pytest -m edition
 
 bench: .venv/installed ## training against a textbook loop, side by side; writes bench/results.json
 	$(BIN)/python bench/training.py

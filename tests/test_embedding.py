@@ -147,3 +147,10 @@ def test_purity_of_tiny_sets(rng):
     assert embedding.separation(np.zeros((2, 2)), np.array([0, 0]), np.ones((2, 2)), np.array([0, 1])) == {
         "knn": 0.5, "purity": 0.5
     }  # fmt: skip
+
+
+def test_few_codes_are_told_apart_by_as_many_neighbours_as_their_class_has():
+    """Of three codes a class, five neighbours would always be all others, most of them of the other class."""
+    z = np.array([[0.0, 0], [0, 1], [1, 0], [9, 9], [9, 8], [8, 9]])
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    assert embedding.overlap(z, labels, (0, 1)) == 0

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,3 +172,23 @@ def test_pareto_lines_go_through_the_means(table):
     assert len(by_arch["linear"].get_xdata()) == 4
     means = next(line for line in figure.axes[0].lines if line.get_marker() == "None")
     np.testing.assert_allclose(means.get_xydata(), [[2000, -96.5], [10_000, -96.5]])
+
+
+def test_sizes_that_hardly_differ_have_few_ticks_that_do_not_meet():
+    rows = [
+        dict(arch=arch, model=n, parameters=n, nats=100.0) for arch, n in (("linear", 1_746_240), ("conv", 1_746_512))
+    ]
+    figure = figures.pareto(pd.DataFrame(rows), {"parameters": "parameters"}, "nats", "nats")
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert 1 <= len(boxes) <= 4
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+
+
+def test_differences_of_two_further_architectures_are_told_apart():
+    row = dict(measure="nats", latent_dim=2, difference=1.0, low=0.5, high=1.5)
+    table = pd.DataFrame([row | dict(arch="conv"), row | dict(arch="convbn")])
+    figure = figures.differences(table, {"nats": "negative ELBO"})
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["conv, d = 2", "convbn, d = 2"]
+    alone = figures.differences(table[:1], {"nats": "negative ELBO"})
+    assert [label.get_text() for label in alone.axes[0].get_yticklabels()] == ["d = 2"]

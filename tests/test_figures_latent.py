@@ -188,3 +188,11 @@ def test_tensors_draw_like_arrays(rng):
         (lambda share: figures.matrices({"": share[0, :3]}, "abc", "x", "y"), share),
     ):
         assert size(draw(*arrays)) == size(draw(*map(torch.from_numpy, arrays)))
+
+
+def test_few_dots_are_larger_than_many():
+    sizes = []
+    for count in (12, 2000):
+        figure = figures.embeddings({"a": np.zeros((count, 2))}, np.zeros(count, int), ["word"])
+        sizes.append(figure.axes[0].collections[0].get_sizes()[0])
+    assert sizes == [30, 3]

@@ -57,7 +57,7 @@ def frechet(features: Tensor, reference: Tensor) -> float:
         warnings.warn(
             f"FID of {count:,} images by {size:,} features says more about their number than about the images: "
             f"give {size + 1:,} at least",
-            stacklevel=2,
+            stacklevel=1,  # All calls share this line, so that one warning says it.
         )
     return frechet_of_moments(*moments(features), *moments(reference))
 

@@ -208,7 +208,10 @@ def differences(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
         axis.axvline(0, color="0.6", lw=1)
         axis.hlines(places, own.low, own.high, color="0.6", lw=2)
         axis.plot(own.difference, places, "o", color="0.1", ms=5)
-        axis.set_yticks(places, [f"d = {latent_dim}" for latent_dim in own.latent_dim])
+        names = [f"d = {latent_dim}" for latent_dim in own.latent_dim]
+        if len(set(table.get("arch", []))) > 1:
+            names = [f"{arch}, {name}" for arch, name in zip(own.arch, names, strict=True)]
+        axis.set_yticks(places, names)
         axis.locator_params(axis="x", nbins=4)
         axis.tick_params(axis="y", length=0)
     return figure
@@ -227,7 +230,9 @@ def pareto(table: pd.DataFrame, columns: dict[str, str], value: str, name: str) 
             axis.plot(means[column], means[value], color=colour, lw=1)
             axis.plot(own[column], own[value], arch_marker(arch), color=colour, ms=4, label=arch, alpha=0.8)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        # Sizes that hardly differ have no round number between them; three ticks then say where they lie.
+        near = table[column].max() < 2 * table[column].min()
+        axis.xaxis.set_major_locator(MaxNLocator(2) if near else LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)

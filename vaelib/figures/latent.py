@@ -16,21 +16,28 @@ from matplotlib.ticker import PercentFormatter
 from vaelib.figures.style import canvas, class_colours, class_legend, shortened
 
 
-def scatter(axes, z: np.ndarray, labels: np.ndarray, names: Sequence[str], size: float = 3):
+def scatter(axes, z: np.ndarray, labels: np.ndarray, names: Sequence[str]):
     """Codes as dots in their class's colour, each class's name at its mean, shortened where it is long.
 
-    Names that would hide more than a quarter of the panel are left out.
+    Dots are larger where there are few. Names that would hide more than a quarter of the panel are left out.
     """
     z, labels = np.asarray(z), np.asarray(labels)
-    order = np.random.default_rng(0).permutation(len(z))  # or the last class would lie on top of all others
+    order = np.random.default_rng(0).permutation(len(z))  # In order, the last class would lie on top of all others.
     colours = class_colours(len(names))
-    axes.scatter(*z[order].T, s=size, c=np.array(colours)[labels[order]], alpha=0.6, linewidths=0, rasterized=True)
+    axes.scatter(
+        *z[order].T, s=dot_size(len(z)), c=np.array(colours)[labels[order]], alpha=0.6, linewidths=0, rasterized=True
+    )
     shown = {label: shortened(names[label]) for label in np.unique(labels)}
     hidden = sum(0.2 * (0.1 + 0.08 * len(name)) for name in shown.values())  # square inches
     for label, name in shown.items() if hidden < np.prod(axes.bbox.size / axes.figure.dpi) / 4 else ():
         shape = f"{'circle' if len(name) < 3 else 'round'},pad=0.15"
         outline = dict(boxstyle=shape, facecolor="white", edgecolor=colours[label], alpha=0.85)
         axes.text(*z[labels == label].mean(0), name, fontsize=9, ha="center", va="center", bbox=outline)
+
+
+def dot_size(count: int) -> float:
+    """The area of a dot, in square points, in a scatter of so many."""
+    return min(30, max(3, 900 / count))
 
 
 def embeddings(
@@ -58,7 +65,7 @@ def scatter_3d(z: np.ndarray, labels: np.ndarray, title: str, names: Sequence[st
     clouds = []
     for label in np.unique(labels):
         x, y, depth = z[labels == label].round(2).T.tolist()
-        marker = dict(size=2, color=colours[label], opacity=0.7)
+        marker = dict(size=2 * (dot_size(len(z)) / 3) ** 0.5, color=colours[label], opacity=0.7)
         clouds.append(go.Scatter3d(x=x, y=y, z=depth, mode="markers", name=escape(names[label]), marker=marker))
     axes = {f"{axis}axis": dict(title=f"z{index}") for index, axis in enumerate("xyz", start=1)}
     figure = go.Figure(clouds)
@@ -75,7 +82,7 @@ def scatter_3d_static(panels: dict[str, np.ndarray], labels: np.ndarray, names: 
     figure, axes = canvas(4, 3.9, 2 * len(panels), columns=2, subplot_kw={"projection": "3d"})
     for row, (title, z) in zip(axes, panels.items(), strict=True):
         for axis, turn in zip(row, (-60, 30), strict=True):
-            axis.scatter(*np.asarray(z).T, c=colours, s=5, alpha=0.7, linewidths=0, axlim_clip=True)
+            axis.scatter(*np.asarray(z).T, c=colours, s=dot_size(len(z)) + 2, alpha=0.7, linewidths=0, axlim_clip=True)
             axis.view_init(elev=20, azim=turn)
             axis.set_title(f"{title}, turned to {turn}°", fontsize=10)
             wide, ticks = (-3, 3), (-2, 0, 2)

@@ -77,13 +77,17 @@ def knn_accuracy(known_z: np.ndarray, known: np.ndarray, z: np.ndarray, labels: 
 def overlap(z: np.ndarray, labels: np.ndarray, pair: tuple[int, int]) -> float:
     """Share of the codes of two classes that most of their five nearest others misname; about 1/2 when they coincide.
 
-    Leave-one-out, so that nothing is fitted to what it is tested on. nan when a class has fewer than two codes.
+    Leave-one-out, so that nothing is fitted to what it is tested on. Where the smaller class has five codes or fewer,
+    three nearest others vote, or one: more would always include those of the other class. nan when a class has fewer
+    than two codes.
     """
     own = np.isin(labels, pair)
-    if min((labels == label).sum() for label in pair) < 2:
+    fewest = min((labels == label).sum() for label in pair)
+    if fewest < 2:
         return float("nan")
+    neighbours = max(k for k in (1, 3, NEIGHBOURS) if k < fewest)
     second = (labels[own] == pair[1]).astype(float)
-    nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS, own.sum() - 1)).fit(z[own])
+    nearest = NearestNeighbors(n_neighbors=neighbours).fit(z[own])
     votes = second[nearest.kneighbors(return_distance=False)].mean(1)
     return float(((votes > 0.5) != second).mean())
 
