@@ -192,3 +192,10 @@ def test_differences_of_two_further_architectures_are_told_apart():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["conv, d = 2", "convbn, d = 2"]
     alone = figures.differences(table[:1], {"nats": "negative ELBO"})
     assert [label.get_text() for label in alone.axes[0].get_yticklabels()] == ["d = 2"]
+
+
+def test_an_ablation_is_drawn_where_no_change_has_an_interval():
+    row = dict(arch="linear", change="none at all", latent_dim=2, cost_nats=0.0, low=np.nan, high=np.nan)
+    figure = figures.ablation(pd.DataFrame([row]))
+    assert figure.axes[0].lines[-1].get_xdata().tolist() == [0]
+    assert np.isfinite(figure.axes[0].get_xlim()).all()

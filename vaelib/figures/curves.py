@@ -105,6 +105,8 @@ def ablation(table: pd.DataFrame) -> Figure:
     size = 8 / len(dims), 0.27 * np.mean(heights) + 0.8
     shape = len(archs) * len(dims), len(dims)
     figure, axes = canvas(*size, *shape, sharex=True, gridspec_kw={"height_ratios": heights})
+    # Seeds that cost the same have no interval, and then no ends of one.
+    least, most = table[["cost_nats", "low"]].min(axis=None), table[["cost_nats", "high"]].max(axis=None)
     for (row, arch), (column, latent_dim) in itertools.product(enumerate(archs), enumerate(dims)):
         axis = axes[row, column]
         rows = table[(table.arch == arch) & (table.latent_dim == latent_dim)]
@@ -113,7 +115,7 @@ def ablation(table: pd.DataFrame) -> Figure:
         axis.hlines(places, rows.low, rows.high, color=arch_colour(arch), lw=2, alpha=0.5)
         axis.plot(rows.cost_nats, places, "o", color=arch_colour(arch), ms=5)
         axis.set_xscale("symlog", linthresh=1)
-        axis.set_xlim(1.3 * min(table.low.min(), -1), 1.3 * max(table.high.max(), 10))
+        axis.set_xlim(1.3 * min(least, -1), 1.3 * max(most, 10))
         low, high = axis.get_xlim()
         ticks = [tick for tick in (-100, -10, -1, 0, 1, 10, 100, 1000) if low < tick < high]
         axis.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
