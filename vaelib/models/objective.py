@@ -18,8 +18,8 @@ def log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
     """
     # Pixels are summed, never averaged: a mean would weigh the KL as many times too heavily as there are pixels.
     logits, x = logits.to(torch.result_type(logits, x)).flatten(1), x.flatten(1)
-    # log(1 + exp(logit)) = relu(logit) + log(1 + exp(-|logit|)). The logarithm is the slow part, so eight pixels,
-    # whose factors all lie between 1 and 2, share one.
+    # log(1 + exp(logit)) = relu(logit) + log(1 + exp(-|logit|)). Eight pixels share one logarithm, which is the slow
+    # part: their factors all lie between 1 and 2, so that the product stays small.
     factors = (1 + (-logits.abs()).exp()).unflatten(1, (8, -1)).prod(1)
     return (x * logits - logits.relu()).sum(1) - factors.log().sum(1)
 
