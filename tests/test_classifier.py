@@ -280,3 +280,13 @@ def test_its_record_says_where_it_came_from(trained, digits):
     assert content["provenance"]["data_sha256"] == digits.checksum
     assert content["provenance"]["torch"] == torch.__version__
     assert content["provenance"]["code_sha256"] == code_sha256("vaelib.training.classifier")
+
+
+@pytest.mark.parametrize("renew", [False, True])
+def test_a_folder_of_other_things_in_its_place_is_left_alone(renew, clothes, tmp_path):
+    theirs = tmp_path / "runs" / "clothes" / "classifier-s0"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="classifier-s0 is no classifier: give another --runs-root"):
+        train_classifier(clothes, 1, 16, runs_root=str(tmp_path / "runs"), renew=renew)
+    assert (theirs / "thesis.tex").read_text() == "years of work"

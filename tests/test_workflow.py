@@ -144,5 +144,7 @@ def test_every_key_of_a_profile_is_an_option_of_snakemake(name):
 def test_make_help_lists_every_target():
     text = (ROOT / "Makefile").read_text()
     phony = next(line for line in text.splitlines() if line.startswith(".PHONY")).split()[1:]
-    listed = subprocess.run(["make", "--no-print-directory", "help"], capture_output=True, text=True, cwd=ROOT).stdout.splitlines()
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], capture_output=True, text=True, cwd=ROOT
+    ).stdout.splitlines()
     assert {line.split()[0] for line in listed} == set(phony)

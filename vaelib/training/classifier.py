@@ -176,6 +176,8 @@ def train_classifier(
             raise InputError(
                 f"{path} holds another classifier ({there.settings}): give another --runs-root, or move it away"
             )
+    elif path.exists() and any(path.iterdir()) and not is_classifier(path):
+        raise InputError(f"{path} is no classifier: give another --runs-root, or move it away")
     if batch_size > len(images.train_images):
         raise InputError(f"batch_size {batch_size}: {images.name} has {len(images.train_images):,} training images")
     threads = torch.get_num_threads()
