@@ -47,7 +47,8 @@ def test_help_teaches_every_setting(capsys):
         assert main(["train", flag]) == 0
         out = "".join("".join(lines(capsys)[0]).split())
         for field in dataclasses.fields(TrainingConfig):
-            assert f"--{field.name.replace('_', '-')}<" in out
+            flag = field.name.replace("_", "-")
+            assert (f"--{flag}/--no-{flag}" if field.type is bool else f"--{flag}<") in out
             assert "".join(field.metadata["help"].split()) in out
             assert "".join(field.metadata["accepts"].split()) in out
         assert "--config" in out
@@ -57,7 +58,7 @@ def test_help_teaches_every_setting(capsys):
 def test_every_command_answers_for_help(capsys):
     assert main(["-h"]) == 0
     shown = "\n".join(lines(capsys)[0])
-    for command in ("train", "classifier", "info", "generate", "evaluate", "fid", "compare"):
+    for command in ("train", "classifier", "info", "draw", "generate", "data", "evaluate", "fid", "compare"):
         assert f"  {command} " in shown
         assert main([command, "-h"]) == 0
         assert "--help" in "\n".join(lines(capsys)[0])
@@ -108,7 +109,7 @@ def test_without_a_command_the_help_is_shown(capsys):
         (["evaluate", "nowhere", "--features=vgg"], "inception"),
         (["fid", "a.npy"], "B"),
         (["fid", "a.npy", "digits:test"], "an .npy or .npz file, a folder of png or jpg, a run"),
-        (["fid", "digits:train", "digits:test"], "holds no trained classifier: vaelib classifier makes one"),
+        (["fid", "digits:train", "digits:test"], "/runs makes it"),
         (["compare"], "RUN"),
         (["compare", "nowhere"], "nowhere is no run"),
         (["classifier", "--dataset=letters"], "accepted is one of mnist"),
@@ -208,7 +209,7 @@ def test_a_grid_is_one_picture_with_room_for_all(run, tmp_path):
     picture = np.asarray(Image.open(out)) / 255
     assert picture.shape == (3 * 30 - 2, 4 * 30 - 2)
     fifth = run.model().sample(10)[5].numpy()
-    np.testing.assert_allclose(picture[30:58, 30:58], 1 - fifth, atol=1 / 255)
+    np.testing.assert_allclose(picture[30:58, 30:58], fifth, atol=1 / 255)
 
 
 def test_nothing_is_overwritten(run, tmp_path, capsys):

@@ -183,6 +183,9 @@ def test_one_model_or_one_run_twice_is_refused(runs):
         compare([runs[0], runs[0], runs[2]])
     with pytest.raises(InputError, match="measure 'fid': accepted of these runs is one of negative_elbo_nats"):
         compare(runs, ["fid"])
+    # A measure that the runs could have had says what they lacked.
+    with pytest.raises(InputError, match=r"'classifier_prior_fid': .*\(no trained classifier in .* makes it\)$"):
+        compare(runs, ["classifier_prior_fid"])
 
 
 def test_runs_are_given_by_their_paths_too(runs):

@@ -10,13 +10,14 @@ import pytest
 from vaelib.config import (
     ARCHS,
     DATASETS,
+    FOREIGN,
     PRESETS,
     InputError,
     TrainingConfig,
     dataset_name,
     expanded,
     parse_noise,
-    read_toml,
+    read_settings,
     warm_up,
 )
 from vaelib.models import archs
@@ -56,8 +57,28 @@ def test_a_name_of_all_settings_fits_a_file_system_and_is_its_own(tmp_path):
         config.run_path.with_name(f".{name}.next").mkdir(parents=True)  # A renewed run adds this to its name.
 
 
-def test_where_files_lie_does_not_name_a_run():
-    assert TrainingConfig(data_root="x").settings() == TrainingConfig().settings()
+def test_where_files_lie_and_what_is_kept_beside_the_weights_does_not_name_a_run():
+    others = dict(data_root="x", runs_root="y", name="z", keep_every=3, log_steps=True)
+    assert set(others) | set(OTHER) == set(TrainingConfig.__dataclass_fields__)
+    config = TrainingConfig(**others)
+    assert config.settings() == TrainingConfig().settings()
+    assert config.run_name == TrainingConfig().run_name
+    assert config.extras() == {"keep_every": 3, "log_steps": True}
+
+
+@pytest.mark.parametrize("name", ["my-experiment", "a", "A.b_c-9", "a" * 100, "-", "my-classifier"])
+def test_a_name_is_the_folder_of_the_run(name):
+    config = TrainingConfig(name=name, dataset="digits", epochs=3)
+    assert config.run_path == Path("runs/digits") / name
+    assert dataclasses.replace(config, seed=1).run_path == config.run_path
+    assert config != dataclasses.replace(config, name="")
+    assert TrainingConfig.from_stored(config.settings(), "runs", name) == config
+
+
+def test_a_folder_that_no_run_could_have_been_given_is_no_name():
+    kept = TrainingConfig().settings()
+    for folder in ("", ".linear-d2-s0.next", "classifier-copy", "linear-d2-s0", "of a friend"):
+        assert TrainingConfig.from_stored(kept, "runs", folder).name == ""
 
 
 def test_close_values_have_names_of_their_own():
@@ -136,6 +157,9 @@ def test_a_cell_is_named_once():
         ("decoder_widths", "1,2,3,4,5,6,7,8,9"), ("noise", "salt:0.1"), ("noise", "salt-pepper:2"), ("noise", 0.1),
         ("noise", "gaussian"), ("noise", "gaussian:nan"), ("schedule", "onecycle"), ("schedule", "onecycle:1"),
         ("schedule", "step"), ("precision", "float16"), ("device", "tpu"), ("threads", 0), ("preset", "best"),
+        ("name", "a b"), ("name", "a/b"), ("name", ".a"), ("name", ".."), ("name", "classifier-s1"), ("name", "ä"),
+        ("name", "a\n"), ("name", "a" * 101), ("name", 3), ("name", None), ("keep_every", -1), ("keep_every", True),
+        ("log_steps", 1), ("log_steps", "yes"), ("log_steps", None), ("log_steps", [True]),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_named_with_what_is_accepted(name, value):
@@ -155,6 +179,7 @@ def test_a_bad_value_is_named_with_what_is_accepted(name, value):
         ("encoder_widths", "8,x", "a whole number, 1 to 8,192"),
         ("encoder_widths", {"first": 8}, r"a list of at most 8 widths, such as 512,256 or \[512, 256\]"),
         ("noise", 3, "text"),
+        ("log_steps", "on", "true or false"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_told_the_kind(name, value, kind):
@@ -177,9 +202,13 @@ def test_a_value_of_the_wrong_kind_is_told_the_kind(name, value, kind):
         ("encoder_widths", "512", (512,)),
         ("hidden_widths", "[]", ()),
         ("hidden_widths", "", ()),
+        ("keep_every", "5", 5),
+        ("log_steps", "true", True),
+        ("log_steps", "False", False),
+        ("log_steps", False, False),
     ],
 )
-def test_text_is_read_as_the_number_that_it_is(name, text, value):
+def test_text_is_read_as_the_value_that_it_is(name, text, value):
     found = getattr(TrainingConfig(**{name: text}), name)
     assert found == value
     assert type(found) is type(value)
@@ -238,16 +267,75 @@ def test_a_setting_that_a_run_has_and_the_code_has_not_is_refused():
 
 def test_a_toml_file_gives_settings(tmp_path):
     file = tmp_path / "config.toml"
-    file.write_text('arch = "conv"\nencoder_widths = [8, 16]\nk2 = 4\n')
-    assert TrainingConfig.from_mapping(read_toml(file)).encoder_widths == (8, 16)
+    file.write_text('arch = "conv"\nencoder_widths = [8, 16]\nk2 = 4\nlog_steps = true\n')
+    config = TrainingConfig.from_mapping(read_settings(file))
+    assert (config.encoder_widths, config.log_steps) == ((8, 16), True)
     file.write_text("arch = ")
     with pytest.raises(InputError, match="no TOML"):
-        read_toml(file)
+        read_settings(file)
 
 
 def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "config.toml").write_bytes(b'\xef\xbb\xbfarch = "conv"\r\n')
-    assert read_toml(tmp_path / "config.toml") == {"arch": "conv"}
+    assert read_settings(tmp_path / "config.toml") == {"arch": "conv"}
+
+
+@pytest.mark.parametrize(
+    ("content", "settings"),
+    [
+        (b"[VAE]\nlatent_dim = 20\nbatch_size = 50\nepochs = 100\n; comment", (20, 50, 100)),
+        (b"\xef\xbb\xbf[VAE]\r\nlatent-dim: 20\r\nbatch-size=50 ; images\r\n# x\r\nEpochs = 100 #\r\n", (20, 50, 100)),
+        (b"[model]\nlatent_dim = 20\n\n[training]\nbatch_size = 50\nepochs = 100\n", (20, 50, 100)),
+        (b"[DEFAULT]\nlatent_dim = 20\n[other]\nbatch_size = 50\nepochs = 100\n", (20, 50, 100)),
+    ],
+)  # fmt: skip
+def test_an_ini_file_gives_settings(content, settings, tmp_path):
+    (tmp_path / "config.INI").write_bytes(content)
+    config = TrainingConfig.from_mapping(read_settings(tmp_path / "config.INI"))
+    assert (config.latent_dim, config.batch_size, config.epochs) == settings
+
+
+def test_values_of_an_ini_file_are_read_as_on_the_command_line(tmp_path):
+    file = tmp_path / "config.ini"
+    file.write_text("[x]\nencoder_widths = 8,16\nlr = 1e-3\nlog_steps = True\nruns_root = 50%/runs\nnoise =\n")
+    config = TrainingConfig.from_mapping(read_settings(file))
+    assert (config.encoder_widths, config.lr, config.log_steps) == ((8, 16), 0.001, True)
+    assert (config.runs_root, config.noise) == ("50%/runs", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"epochs = 3\n", r"line 1 stands in no section: accepted is one below a line such as \[VAE\]"),
+        (b"", r"has no section: accepted are keys and values below a line"),
+        (b"; epochs = 3\n", r"has no section"),
+        (b"[x]\nepochs = 3\nlr = 1\nepochs = 4\n", r"line 4 gives epochs again: accepted is each key once"),
+        (b"[x]\nbatch_size = 3\nbatch-size = 4\n", r"\[x\] gives batch_size again"),
+        (b"[x]\nepochs = 3\n[y]\nepochs = 3\n", r"\[y\] gives epochs again"),
+        (b"[x]\nepochs = 3\n[x]\nlr = 1\n", r"line 3 begins \[x\] again: accepted is each section once"),
+        (b"[x]\nepochs\n", r"line 2 reads 'epochs.*': accepted is a key, =, and its value"),
+        (b"[x]\narch = caf\xe9\n", r"is no file of text in UTF-8"),
+    ],
+)
+def test_what_is_no_ini_file_is_one_line_that_says_where(content, said, tmp_path):
+    (tmp_path / "config.ini").write_bytes(content)
+    with pytest.raises(InputError, match=rf"config\.ini:? {said}") as caught:
+        read_settings(tmp_path / "config.ini")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_runs_on_in_an_ini_file_is_refused_in_one_line(tmp_path):
+    (tmp_path / "config.ini").write_text("[x]\nepochs = 3\n  batch_size = 4\n")
+    with pytest.raises(InputError, match=r"epochs '3.*batch_size = 4'") as caught:
+        TrainingConfig.from_mapping(read_settings(tmp_path / "config.ini"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("foreign", "ours"), FOREIGN.items())
+def test_a_name_of_other_programs_is_answered_with_ours(foreign, ours):
+    assert ours in TrainingConfig.__dataclass_fields__
+    with pytest.raises(InputError, match=f"unknown setting '{foreign}', which is {ours} here: accepted are dataset, "):
+        TrainingConfig.from_mapping({foreign: "3"})
 
 
 def test_a_notebook_with_an_unknown_parameter_is_refused():

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -129,6 +130,19 @@ def test_classes_are_drawn_in_the_order_asked_for(digits):
     diagonal = density.sample_classes(model, digits, [7], 5, seed=1, diagonal=True)
     assert diagonal.shape == (5, 28, 28)
     assert not torch.equal(diagonal, drawn[:5])
+
+
+def test_a_class_is_fitted_to_its_first_images(digits):
+    """As if the set had no others; a class that has fewer uses all it has, one image is refused."""
+    model = small()
+    first = torch.cat([(digits.train_labels == label).nonzero()[:30, 0] for label in (7, 3)])
+    few = dataclasses.replace(digits, train_images=digits.train_images[first], train_labels=digits.train_labels[first])
+    drawn = density.sample_classes(model, digits, [7, 3], 5, seed=1, codes=30)
+    torch.testing.assert_close(drawn, density.sample_classes(model, few, [7, 3], 5, seed=1))
+    torch.testing.assert_close(density.sample_classes(model, few, [7, 3], 5, seed=1, codes=1000), drawn)
+    assert not torch.allclose(drawn, density.sample_classes(model, digits, [7, 3], 5, seed=1))
+    with pytest.raises(InputError, match="codes 1: accepted are 2 at least"):
+        density.sample_classes(model, digits, [7], 5, seed=1, codes=1)
 
 
 @pytest.mark.parametrize("label", [-1, 10, 12])

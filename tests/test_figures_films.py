@@ -55,6 +55,16 @@ def test_a_gif_plays_every_frame_and_starts_again():
     assert moving.info["duration"] == 300  # the last one stays longest
 
 
+def test_a_morph_shows_each_picture_enlarged_with_dark_ink():
+    pictures = np.stack([np.full((8, 8), share) for share in (0.0, 1.0)])
+    pictures[1, 0, 0] = 0
+    first, second = (np.asarray(frame.convert("L")) for frame in figures.morph(pictures, larger=3))
+    assert first.shape == (24, 24)
+    assert first.min() == 255
+    assert second[:3, :3].min() == 255
+    assert second[3:].max() == second[:, 3:].max() == 0
+
+
 def test_a_player_holds_every_frame_and_shows_the_last(mu):
     frames = figures.film(*mu, DIGITS, "conv, d = 2")
     names = [f"epoch {epoch}" for epoch in range(1, 5)]

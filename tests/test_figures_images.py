@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from conftest import size
@@ -139,6 +141,36 @@ def test_a_grid_of_few_images_is_one_row(images):
     np.testing.assert_allclose(
         drawn(figures.image_grid(images[0], columns=4)), figures.tiled(images[0, :8].reshape(2, 4, 28, 28))
     )
+
+
+def test_images_are_in_whole_rows_and_none_is_lost(images):
+    rows = figures.whole_rows(images[0], 4)
+    np.testing.assert_array_equal(rows.reshape(12, 28, 28)[:10], images[0])
+    assert (rows.shape, rows.dtype) == ((3, 4, 28, 28), np.uint8)
+    assert rows[2, 2:].max() == 0
+    np.testing.assert_array_equal(figures.whole_rows(images[0], 50), images[:1])
+
+
+def test_the_columns_of_strips_can_have_names(images):
+    rows = {"a": images[0, :3], "b": images[1, :3]}
+    axis = figures.strips(rows, below=["image", "1", "2"], x="epoch").axes[0]
+    assert list(ticks(axis, "x")) == ["image", "1", "2"]
+    np.testing.assert_allclose(list(ticks(axis, "x").values()), 14 + 30 * np.arange(3))
+    assert axis.get_xlabel() == "epoch"
+    assert list(ticks(figures.strips(rows).axes[0], "x")) == []
+
+
+@pytest.mark.parametrize("steps", [2, 15, 40, 100])
+def test_the_places_of_a_map_do_not_run_into_each_other(steps):
+    figure = figures.maps({"": np.zeros((steps, steps, 8, 8))}, np.linspace(-2, 2, steps))
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_zero_has_no_sign():
+    axis = figures.maps({"": np.zeros((3, 3, 8, 8))}, np.array([-0.01, 0.0, 0.01])).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.0", "0.0"]
 
 
 def test_figures_are_opaque_white(images):

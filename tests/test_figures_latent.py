@@ -190,6 +190,38 @@ def test_tensors_draw_like_arrays(rng):
         assert size(draw(*arrays)) == size(draw(*map(torch.from_numpy, arrays)))
 
 
+@pytest.mark.parametrize(("side", "count"), [(3.9, 1), (3.9, 2), (2.9, 2), (2.1, 4)])
+def test_the_numbers_of_a_small_plane_do_not_run_into_each_other(side, count, rng):
+    z = rng.uniform((-0.37, 0.56), (-0.25, 0.77), (100, 2))
+    panels = {str(k): z for k in range(count)}
+    figure = figures.embeddings(panels, np.arange(100) % 10, DIGITS, columns=count, side=side)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        low, high = axis.get_xlim()
+        labels = [label for label in axis.get_xticklabels() if low <= label.get_position()[0] <= high]
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) > 1
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_no_axis_name_of_a_cloud_is_hidden_by_the_next_panel(rng):
+    figure = figures.scatter_3d_static({"": rng.standard_normal((30, 3))}, np.arange(30) % 3, "abc", "class")
+    figure.draw_without_rendering()
+    left, right = (axis.zaxis.label.get_window_extent() for axis in figure.axes)
+    assert left.x1 < figure.axes[1].get_window_extent().x0
+    assert not left.overlaps(right)
+
+
+def test_a_cloud_that_stands_alone_brings_its_script(rng):
+    drawn = figures.scatter_3d(rng.standard_normal((30, 3)), np.arange(30) % 3, "conv, d = 3", "abc", "class")
+    html = figures.standalone(drawn, "A cloud")
+    assert html == figures.standalone(drawn, "A cloud")
+    assert html.startswith("<!DOCTYPE html>")
+    assert 'aria-label="A cloud"' in html
+    assert len(html) > 1_000_000  # Plotly's script is in it,
+    assert "<script src" not in html  # and not only named.
+
+
 def test_few_dots_are_larger_than_many():
     sizes = []
     for count in (12, 2000):

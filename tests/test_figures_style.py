@@ -130,3 +130,22 @@ def test_a_legend_names_only_the_classes_that_are_shown():
     style.class_legend(figure, np.array([2, 0, 2]), ["a", "b", "c"], "class")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "c"]
     assert to_hex(figure.legends[0].legend_handles[1].get_color()) == figures.class_colours(3)[2]
+
+
+@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_a_saved_figure_is_the_same_bytes_each_time_and_closed(kind, start):
+    contents = []
+    for _ in range(2):
+        figure, axes = style.canvas(2, 2)
+        axes[0, 0].scatter([1, 2], [3, 4])
+        contents.append(style.saved(figure, kind))
+    assert contents[0] == contents[1]
+    assert contents[0].startswith(start)
+    assert not plt.get_fignums()
+
+
+def test_a_page_is_a_whole_file_with_its_title():
+    html = figures.page("T-shirts & <b>", "<p>body</p>")
+    assert html.startswith("<!DOCTYPE html>")
+    assert "<title>T-shirts &amp; &lt;b&gt;</title>" in html
+    assert "<body><p>body</p></body></html>" in html

@@ -48,7 +48,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, clothes, tmp_pat
     epoch, calls = loop.train_epoch, []
 
     def interrupted(*arguments):
-        calls.append(arguments[-2])
+        calls.append(arguments[4])
         for index, seen in enumerate(epoch(*arguments)):
             if len(calls) == 2 and index == 3:
                 raise KeyboardInterrupt
@@ -60,7 +60,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(arch, clothes, tmp_pat
     assert (config.run_path / "resume.pt").is_file()
     resumed = train(config)
     assert calls == [1, 2, 2, 3]
-    assert not (config.run_path / "resume.pt").exists()
+    assert (config.run_path / "resume.pt").exists() == (config.schedule == "constant")
     assert torch.equal(weights(resumed), weights(undisturbed))
     for run in (resumed, undisturbed):
         assert run.history().epoch.tolist() == [1, 1, 2, 2, 3, 3]
@@ -269,7 +269,7 @@ def test_other_images_of_the_same_name_are_refused(own_runs, clothes, tmp_path):
     before = (run.path / "model.safetensors").read_bytes()
     path = write_npz(tmp_path / "clothes.npz", data.hold_out(clothes, 20))
     config = TrainingConfig(**(run.config.settings() | dict(dataset=str(path), runs_root=run.config.runs_root)))
-    with pytest.raises(InputError, match=r"learnt other images of that name: give another --runs-root"):
+    with pytest.raises(InputError, match=r"learnt other images of that name: give another --runs-root or --name"):
         train(config)
     assert (run.path / "model.safetensors").read_bytes() == before
 
@@ -451,3 +451,272 @@ def test_a_run_whose_preset_has_changed_is_renewed_and_not_refused(run):
     renewed = train(run.config, renew=True)
     assert renewed.config.lr == run.config.lr
     assert renewed.weights_sha256 == before
+
+
+def test_two_configs_never_share_a_name(tmp_path, monkeypatch):
+    settings = dict(runs_root=tmp_path, name="my-exp", epochs=1)
+    first = train(small_config(**settings))
+    assert first.path == tmp_path / "digits" / "my-exp"
+    monkeypatch.setattr(loop, "_train", lambda *_: pytest.fail("trained"))
+    assert train(small_config(**settings)) == first
+    before = {file.name: file.read_bytes() for file in first.path.iterdir()}
+    other = small_config(**settings, lr=0.5)
+    for renew in (False, True):
+        with pytest.raises(InputError, match=r"another config \(lr 0.004 there, 0.5 asked\): give another --name"):
+            train(other, renew=renew)
+    (first.path / "model.safetensors").unlink()
+    del before["model.safetensors"]
+    outdated = (first.path / "config.json").read_text().replace(first.provenance["code_sha256"], "other")
+    for text in (None, outdated):
+        if text:
+            (first.path / "config.json").write_text(text)
+            before["config.json"] = text.encode()
+        with pytest.raises(InputError, match=r"another config \(lr"):
+            train(other)
+        assert {file.name: file.read_bytes() for file in first.path.iterdir()} == before
+
+
+def test_a_name_that_another_config_would_be_given_is_its_first_owners(tmp_path):
+    """Also when the other config's run shall be renewed."""
+    own = train(small_config(tmp_path, epochs=1, name="linear-d3-s0-epochs1-encoder_widths32"))
+    for renew in (False, True):
+        with pytest.raises(InputError, match=r"another config \(latent_dim 2 there, 3 asked\)"):
+            train(small_config(tmp_path, epochs=1, latent_dim=3), renew=renew)
+    assert Run.load(own.path) == own
+
+
+def test_a_run_of_a_given_name_is_renewed_in_its_folder(tmp_path, finished_run):
+    config = small_config(tmp_path, name="my-exp", keep_every=1, log_steps=True)
+    first = train(config)
+    outdate(first)
+    (first.path / "weights/epoch-0001.safetensors").write_bytes(b"of other code")
+    again = train(config, renew=True)
+    assert [path.name for path in again.path.parent.iterdir()] == ["my-exp"]
+    assert again.config == config
+    assert torch.equal(weights(again), weights(finished_run))
+    assert torch.equal(flat(again.model(2)), weights(again))
+    assert not torch.equal(flat(again.model(1)), weights(again))
+    assert json.loads((again.path / "config.json").read_text())["name"] == "my-exp"
+
+
+def flat(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def contents(run, *left_out):
+    """What a run's directory holds, but for what names a moment: TensorBoard's files, seconds and given names."""
+    files = [file for file in run.path.rglob("*") if file.is_file() and not file.name.startswith("events")]
+    left_out = {"config.json", "history.csv", "resume.pt", *left_out}
+    held = {str(file.relative_to(run.path)): file.read_bytes() for file in files if file.name not in left_out}
+    return held | {"history": run.history().drop(columns="seconds").to_csv()}
+
+
+def scalars(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.path)).Reload()
+    return {
+        tag: [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+KEPT = dict(epochs=4, keep_every=2, log_steps=True, encoder_widths=(16,), batch_size=256)
+
+
+@pytest.fixture(scope="module")
+def constant(tmp_path_factory):
+    """Four epochs at a constant rate, with all that is kept beside the weights."""
+    return train(small_config(tmp_path_factory.mktemp("constant"), schedule="constant", **KEPT))
+
+
+def test_what_is_kept_beside_changes_no_weight(constant, tmp_path):
+    plain = train(small_config(tmp_path, **(KEPT | dict(keep_every=0, log_steps=False, schedule="constant"))))
+    assert plain.path.name == constant.path.name
+    assert plain.weights_sha256 == constant.weights_sha256
+    assert contents(plain) == {
+        name: held for name, held in contents(constant, "steps.csv").items() if not name.startswith("weights/")
+    }
+    assert not any(tag.startswith("step/") for tag in scalars(plain))
+
+
+def test_kept_weights_are_those_of_their_epoch(constant, tmp_path):
+    """Against a training that ends there, as the rate is constant."""
+    assert sorted(file.name for file in (constant.path / "weights").iterdir()) == [
+        "epoch-0002.safetensors",
+        "epoch-0004.safetensors",
+    ]
+    two = train(small_config(tmp_path, schedule="constant", **(KEPT | dict(epochs=2))))
+    assert (constant.path / "weights/epoch-0002.safetensors").read_bytes() == two.path.joinpath(
+        "model.safetensors"
+    ).read_bytes()
+    assert torch.equal(flat(constant.model(2)), weights(two))
+    assert torch.equal(flat(constant.model(epoch=4)), weights(constant))
+    assert not constant.model(2).training
+
+
+def test_losses_of_steps_are_in_the_table_and_in_tensorboard(constant):
+    steps = constant.steps()
+    assert list(steps) == ["step", "epoch", "recon", "kl", "loss"]
+    assert steps.step.tolist() == list(range(1, 25))
+    assert steps.epoch.tolist() == [epoch for epoch in (1, 2, 3, 4) for _ in range(6)]
+    assert steps.loss.tolist() == (steps.recon + steps.kl).tolist()
+    assert steps.loss.groupby(steps.epoch).mean().is_monotonic_decreasing
+    for term in ("recon", "kl", "loss"):
+        assert scalars(constant)[f"step/{term}"] == list(zip(steps.step, steps[term], strict=True))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "onecycle:0.3"])
+def test_a_killed_training_keeps_what_it_would_have_kept(schedule, constant, tmp_path, monkeypatch):
+    """The kill comes after the third epoch's losses were appended, and in the middle of a line."""
+    whole = train(small_config(tmp_path / "whole", schedule=schedule, **KEPT))
+    config = small_config(tmp_path / "killed", schedule=schedule, **KEPT)
+    save = loop._save
+
+    def killed(run, model, optimizer, epoch, *more):
+        if epoch == 3:
+            with open(run.path / "steps.csv", "a") as file:
+                file.write("19,1")
+            raise KeyboardInterrupt
+        save(run, model, optimizer, epoch, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    resumed = train(config)
+    assert contents(resumed) == contents(whole)
+    assert scalars(resumed) == scalars(whole)
+    if schedule == "constant":
+        assert contents(whole) == contents(constant)
+
+
+def test_a_run_that_is_begun_again_has_nothing_of_the_first(tmp_path, monkeypatch):
+    config = small_config(tmp_path, **KEPT)
+    stop_at_epoch(monkeypatch, 4)
+    with pytest.raises(OSError, match="No space left"):
+        train(config)
+    monkeypatch.undo()
+    file = config.run_path / "config.json"
+    file.write_text(file.read_text().replace(Run.load(config.run_path).provenance["code_sha256"], "other"))
+    (config.run_path / "weights/epoch-0003.safetensors").write_bytes(b"of the first")
+    again = train(small_config(tmp_path, **(KEPT | dict(log_steps=False))))
+    assert again.kept_epochs() == [2, 4]
+    assert not (again.path / "steps.csv").exists()
+    assert not any(tag.startswith("step/") for tag in scalars(again))
+
+
+def test_an_interrupted_run_keeps_from_then_on_what_is_asked_of_it(tmp_path, monkeypatch):
+    stop_at_epoch(monkeypatch, 3)
+    with pytest.raises(OSError, match="No space left"):
+        train(small_config(tmp_path, **(KEPT | dict(keep_every=0, log_steps=False))))
+    monkeypatch.undo()
+    run = train(small_config(tmp_path, **(KEPT | dict(keep_every=1))))
+    assert run.kept_epochs() == [3, 4]
+    assert sorted(set(run.steps().epoch)) == [3, 4]
+    assert run.config.extras() == {"keep_every": 1, "log_steps": True}
+    assert run.lacks(run.config, 4) == ["the weights after every 1 epochs", "the losses of every step"]
+
+
+@pytest.mark.parametrize("arch", ["linear", "convbn"])
+def test_a_longer_run_goes_on_from_a_shorter_one_to_the_same_bits(arch, tmp_path, monkeypatch):
+    settings = KEPT | dict(arch=arch, encoder_widths=(8, 8), schedule="constant", noise="gaussian:0.2", keep_every=1)
+    whole = train(small_config(tmp_path / "whole", **settings))
+    shorter = train(small_config(tmp_path / "apart", **(settings | dict(epochs=2, name="short"))))
+    train(small_config(tmp_path / "apart", **(settings | dict(epochs=1))))
+    before = {file: file.read_bytes() for file in shorter.path.rglob("*") if file.is_file()}
+    begun = stop_at_epoch(monkeypatch, None)
+    longer = train(small_config(tmp_path / "apart", **settings))
+    assert begun == [3, 4]
+    assert longer.weights_sha256 == whole.weights_sha256
+    assert contents(longer) == contents(whole)
+    assert scalars(longer) == scalars(whole)
+    assert {file: file.read_bytes() for file in shorter.path.rglob("*") if file.is_file()} == before
+    assert shorter.finished
+
+
+def test_a_longer_run_of_a_longer_one_goes_on_too(tmp_path, monkeypatch):
+    begun = stop_at_epoch(monkeypatch, None)
+    runs = [train(small_config(tmp_path, epochs=epochs, schedule="constant")) for epochs in (1, 2, 3)]
+    assert begun == [1, 2, 3]
+    whole = train(small_config(tmp_path / "whole", epochs=3, schedule="constant"))
+    assert runs[-1].weights_sha256 == whole.weights_sha256
+
+
+def spoilt(run, change):
+    file = run.path / "config.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("key", ["data_sha256", "code_sha256", "device", "precision", "torch"])
+def test_a_shorter_run_that_was_made_in_another_way_is_not_gone_on_from(key, tmp_path, monkeypatch):
+    shorter = train(small_config(tmp_path, epochs=1, schedule="constant"))
+    spoilt(shorter, lambda content: content["provenance"].update({key: "other"}))
+    begun = stop_at_epoch(monkeypatch, None)
+    train(small_config(tmp_path, schedule="constant"))
+    assert begun == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (dict(schedule="onecycle:0.3"), dict(schedule="onecycle:0.3")),
+        (dict(), dict(seed=1)),
+        (dict(), dict(lr=0.01)),
+        (dict(epochs=3), dict()),
+        (dict(), dict(keep_every=1, log_steps=True)),
+        (dict(), dict(keep_every=1)),
+        (dict(keep_every=1), dict(log_steps=True)),
+    ],
+)
+def test_a_run_that_differs_in_more_than_fewer_epochs_is_not_gone_on_from(first, then, tmp_path, monkeypatch):
+    """Nor one that lacks what the longer run is to keep; two epochs are kept here of which the second is the last."""
+    constant = dict(schedule="constant", epochs=2)
+    train(small_config(tmp_path, **(constant | first)))
+    begun = stop_at_epoch(monkeypatch, None)
+    train(small_config(tmp_path, **(constant | dict(epochs=3 if first.get("epochs") != 3 else 2) | then)))
+    assert begun[0] == 1
+
+
+def test_the_last_weights_of_a_shorter_run_are_kept_as_those_of_their_epoch(tmp_path, monkeypatch):
+    shorter = train(small_config(tmp_path, schedule="constant"))
+    begun = stop_at_epoch(monkeypatch, None)
+    longer = train(small_config(tmp_path, schedule="constant", epochs=4, keep_every=2))
+    assert begun == [3, 4]
+    assert longer.kept_epochs() == [2, 4]
+    assert torch.equal(flat(longer.model(2)), weights(shorter))
+
+
+def test_a_shorter_run_without_its_state_is_not_gone_on_from(tmp_path, monkeypatch):
+    """As runs of earlier versions are, and beside what is no run."""
+    shorter = train(small_config(tmp_path, epochs=1, schedule="constant"))
+    (shorter.path / "resume.pt").unlink()
+    for name, content in (("classifier-s0", '{"classifier": {}}'), ("spoilt", "{")):
+        (shorter.path.parent / name).mkdir()
+        (shorter.path.parent / name / "config.json").write_text(content)
+        (shorter.path.parent / name / "model.safetensors").write_bytes(b"")
+    begun = stop_at_epoch(monkeypatch, None)
+    train(small_config(tmp_path, schedule="constant"))
+    assert begun == [1, 2]
+
+
+def test_a_kill_before_the_state_of_the_shorter_run_was_there_begins_at_the_start(constant, tmp_path, monkeypatch):
+    settings = KEPT | dict(schedule="constant")
+    train(small_config(tmp_path, **(settings | dict(epochs=2))))
+    config, whole = small_config(tmp_path, **settings), loop.write
+
+    def killed(path, content):
+        if path.name == "resume.pt":
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert (config.run_path / "steps.csv").exists()
+    begun = stop_at_epoch(monkeypatch, None)
+    assert contents(train(config)) == contents(constant)
+    assert begun == [1, 2, 3, 4]

@@ -11,9 +11,10 @@ import pytest
 import torch
 from conftest import EARLIER_RUNS, ROOT, small_config
 
+from vaelib import results
 from vaelib.config import InputError
 from vaelib.models import objective
-from vaelib.training import Run, load, seeded, train, write
+from vaelib.training import Run, load, seeded, shorter_runs, train, write
 from vaelib.training import run as run_module
 
 EARLIER = sorted((EARLIER_RUNS / "digits").iterdir())
@@ -153,6 +154,74 @@ def test_a_directory_with_something_else_is_left_as_it_is(tmp_path):
     with pytest.raises(InputError, match="is no run"):
         train(config)
     assert [path.name for path in config.run_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3, -1, "1", True, 1.5])
+def test_weights_that_were_not_kept_are_refused_with_those_that_were(epoch, run):
+    with pytest.raises(InputError, match=rf"epoch {epoch!r}: accepted of {run.path} is one of 2 \("):
+        run.model(epoch)
+
+
+def test_many_kept_epochs_are_named_in_short(run):
+    (run.path / "weights").mkdir()
+    for epoch in range(3, 10_001, 2):
+        (run.path / f"weights/epoch-{epoch:04d}.safetensors").touch()
+    with pytest.raises(InputError, match=r"is one of 2, 3, 5, \.\.\., 9995, 9997, 9999 \("):
+        run.model(4)
+
+
+def test_damaged_kept_weights_are_named(run):
+    (run.path / "weights").mkdir()
+    (run.path / "weights/epoch-0001.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match=r"weights/epoch-0001.safetensors is damaged"):
+        run.model(1)
+
+
+def test_losses_of_steps_that_were_not_kept_are_refused(run):
+    with pytest.raises(InputError, match=r"has no losses of its steps: vaelib train --log-steps keeps them"):
+        run.steps()
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,split\n1,test\n", b"\xff\n", b"step,epoch,recon,kl,loss\n1,1,\n"])
+def test_damaged_losses_of_steps_are_named(content, run):
+    (run.path / "steps.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"steps.csv is damaged") as caught:
+        run.steps()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_line_of_steps_that_was_cut_off_is_left_out(run):
+    (run.path / "steps.csv").write_text("step,epoch,recon,kl,loss\n1,1,0.1,0.2,0.30000000000000004\n2,1")
+    assert run.steps().to_dict("records") == [dict(step=1, epoch=1, recon=0.1, kl=0.2, loss=0.30000000000000004)]
+
+
+def test_a_run_knows_its_folder_wherever_it_is_moved(run, tmp_path):
+    moved = tmp_path / "elsewhere" / "digits" / "best"
+    moved.parent.mkdir(parents=True)
+    run.path.rename(moved)
+    found = load(moved)
+    assert (found.config.name, found.config.run_path) == ("best", moved)
+    assert train(found.config).path == moved
+
+
+def test_runs_of_given_names_are_found_among_the_others(run, tmp_path):
+    """Their models are told apart by their settings, so that seeds of one model stand in one row."""
+    root = tmp_path / "runs"
+    for name, seed in (("mine", 1), ("yours", 2)):
+        train(small_config(root, name=name, seed=seed))
+    found = results.find_runs([], str(root), "digits")
+    assert [own.path.name for own in found] == [run.path.name, "mine", "yours"]
+    assert results.table_by_cell(results.summary(found)).n.tolist() == [3]
+
+
+def test_shorter_runs_are_those_that_differ_in_fewer_epochs_alone(run, tmp_path):
+    root = tmp_path / "runs"
+    train(small_config(root, name="mine", epochs=1))
+    train(small_config(root, epochs=1, seed=1))
+    longer = small_config(root, epochs=3)
+    assert [own.path.name for own in shorter_runs(longer)] == [run.path.name, "mine"]
+    assert [own.path.name for own in shorter_runs(run.config)] == ["mine"]
+    assert shorter_runs(small_config(tmp_path / "empty")) == []
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -201,6 +201,13 @@ def test_the_controls_are_what_their_names_say(digits):
     )
 
 
+def test_the_controls_of_bytes_and_floats_are_the_same(digits):
+    train_x, test_x = digits.train_images[:400], digits.test_images[:50]
+    expected = samples.controls(train_x, test_x)
+    found = samples.controls((train_x[:, 0].float() / 255).numpy(), test_x.double() / 255)
+    assert all(found[name].equal(images) for name, images in expected.items())
+
+
 def test_the_controls_come_in_the_order_of_common_sense(digits):
     """By pixels, as features: even they tell real images from copies, and both from none."""
     sets = samples.controls(digits.train_images, digits.test_images)
@@ -434,7 +441,7 @@ def test_a_classifier_that_cannot_be_told_is_asked_for(runs_root, digits, tmp_pa
     for root, source, expected in (
         (str(runs_root), some, f"2 classifiers under {runs_root}: give the path of one.*vaelib classifier --dataset"),
         ("runs", some, f"no classifier under {tmp_path}/runs: give the path of one.*vaelib classifier --dataset"),
-        ("runs", "digits:test", f"{tmp_path}/runs/digits/classifier-s0 holds no trained classifier: vaelib classifier"),
+        ("runs", "digits:test", f"no trained classifier in {tmp_path}/runs/digits/classifier-s0: vaelib classifier"),
     ):
         with pytest.raises(InputError, match=f"^{expected}") as caught:
             fid(source, some, runs_root=root)

@@ -1,6 +1,9 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from vaelib import data, models
 from vaelib.config import ARCHS, PRESETS, TrainingConfig
@@ -132,6 +135,77 @@ def test_a_recorded_step_learns_what_a_plain_one_does(arch, digits):
             assert sum(step.train_epoch(model, optimizer, images, config, epoch, replays)) == 70
         results.append(weights(model))
     torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_losses_are_those_of_the_weights_before_each_step(precision, digits):
+    """Against torch.distributions, of the same images, eps and weights; 20 images leave a smaller last batch."""
+    config = TrainingConfig(arch="conv", encoder_widths=(8,), batch_size=8, noise="gaussian:0.3", precision=precision)
+    images, losses = digits.train_images[:20], torch.empty(3, 2)
+    model = models.build(config)
+    learning = step.train_epoch(model, step.new_optimizer(model, config, CPU), images, config, 1, None, losses)
+
+    generator = seeded(0, 1, CPU)
+    order = torch.randperm(20, generator=generator)
+    for index, batch in enumerate(order.split(8)):
+        before = copy.deepcopy(model)
+        assert next(learning) == len(batch)
+        eps = torch.randn(len(batch), 2, generator=generator)
+        x = data.as_float(images[batch])
+        given = data.sets.corrupt(x, config.noise, generator)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            mu, logvar = before.posterior(given)
+            logits = before.logits(mu + (0.5 * logvar).exp() * eps)
+        pixels = Bernoulli(logits=logits, validate_args=False)
+        recon = -pixels.log_prob(x).sum((1, 2, 3)).mean()
+        kl = kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(0, 1)).sum(1).mean()
+        torch.testing.assert_close(losses[index], torch.stack([recon, kl]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_losses_change_no_weight(arch, digits):
+    config = TrainingConfig(arch=arch, preset="textbook", batch_size=16)
+    results = []
+    for losses in (None, torch.empty(4, 2)):
+        model = models.build(config)
+        list(
+            step.train_epoch(
+                model, step.new_optimizer(model, config, CPU), digits.train_images[:64], config, 1, None, losses
+            )
+        )
+        results.append(weights(model))
+    assert torch.equal(*results)
+
+
+def test_without_losses_nothing_is_computed_for_them(digits, monkeypatch):
+    monkeypatch.setattr(objective, "log_likelihood", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(objective, "kl_to_prior", lambda *_: pytest.fail("computed"))
+    config = TrainingConfig(encoder_widths=(8,), batch_size=16)
+    model = models.build(config)
+    list(step.train_epoch(model, step.new_optimizer(model, config, CPU), digits.train_images[:32], config, 1))
+
+
+def test_a_step_that_is_kept_for_later_epochs_gives_their_losses(digits, monkeypatch):
+    """As on a GPU: what is recorded in the first epoch writes to one place, and the last, smaller batch does too."""
+    config = TrainingConfig(encoder_widths=(8,), batch_size=16)
+    images = digits.train_images[:40]
+    replay = step.Replay
+    results = []
+    for replayed in (False, True):
+        monkeypatch.setattr(step, "can_be_replayed", lambda *_, yes=replayed: yes)
+        monkeypatch.setattr(step, "Replay", lambda *arguments: replay(*arguments, record=False))
+        model = models.build(config)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        replays, epochs = {}, []
+        for epoch in (1, 2):
+            losses = torch.zeros(3, 2)
+            list(step.train_epoch(model, optimizer, images, config, epoch, replays, losses))
+            epochs.append(losses)
+        assert ("step" in replays) == replayed
+        results.append(torch.cat(epochs))
+    assert (results[0] > 0).all()
+    assert len(results[0].unique(dim=0)) == 6
+    assert torch.equal(*results)
 
 
 def test_what_draws_at_random_in_a_step_is_not_replayed():

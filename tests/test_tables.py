@@ -65,7 +65,7 @@ def test_one_seed_has_no_spread(runs_root):
 
 
 def test_no_runs_say_how_to_make_some(tmp_path):
-    with pytest.raises(InputError, match=r"no finished run under .*/digits: .*vaelib train --dataset digits"):
+    with pytest.raises(InputError, match=r"no finished run in .*/digits: .*vaelib train --dataset digits"):
         find_runs([], str(tmp_path), "digits")
 
 

@@ -5,6 +5,7 @@ torch, so that a wrong setting is answered at once.
 """
 
 import ast
+import configparser
 import contextlib
 import dataclasses
 import hashlib
@@ -20,6 +21,10 @@ from typing import Any, Self
 
 class InputError(ValueError):
     """What was asked for cannot be done; the message names the value and what would be accepted."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in the place of a traceback: the line says it all."""
+        return [str(self)]
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,15 @@ ARCHS = {
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
 OWN_IMAGES = "the path of a folder with a folder of images for each class, of an .npz file, or of four IDX files"
 NOISES = ("salt-pepper", "gaussian")
+# What other programs call some of the settings.
+FOREIGN = {
+    "z_dim": "latent_dim", "z_dims": "latent_dim", "latent_size": "latent_dim",
+    "nb_epochs": "epochs", "num_epochs": "epochs", "n_epochs": "epochs",
+    "learning_rate": "lr", "gpu": "device", "beta": "k2", "model_save_frequency": "keep_every",
+    "exp_name": "name", "model_folder": "runs_root",
+}  # fmt: skip
+# These settings say where files lie, which a run's config.json does not keep: its folder may be moved.
+PLACES = ("data_root", "runs_root", "name")
 _ANY_NAME = object()
 
 
@@ -112,6 +126,11 @@ def checked(f: dataclasses.Field, value):
 
     if f.type in (int, float):
         return number(value, f.type)
+    if f.type is bool:
+        found = {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else value
+        if not isinstance(found, bool):
+            refuse(wanted="true or false")
+        return found
     if f.type is str:
         if not isinstance(value, str) or (f.metadata["choices"] and value not in f.metadata["choices"]):
             refuse()
@@ -124,9 +143,11 @@ def checked(f: dataclasses.Field, value):
 
 
 def as_text(value, separator=",") -> str:
-    """A setting's value as one word: lists joined, whole floats without a point."""
+    """A setting's value as one word: lists joined, whole floats without a point, true and false in small letters."""
     if isinstance(value, tuple | list):
         return separator.join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -171,6 +192,11 @@ def dataset_name(dataset: str) -> str:
         return dataset
     name = re.sub(r"\.npz$", "", Path(dataset).name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "images"
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run's folder may be called so. Folders of classifiers lie beside those of runs."""
+    return bool(re.fullmatch(r"(?!\.|classifier)[A-Za-z0-9._-]{1,100}", name))
 
 
 def _dataset(text: str) -> str:
@@ -233,6 +259,15 @@ class TrainingConfig:
     threads: int = setting(1, "CPU threads; their number is part of what makes a run repeatable", low=1, high=256)
     data_root: str = setting("", "folder of the known sets; empty: $VAELIB_DATA or a cache folder", identity=False)
     runs_root: str = setting("runs", "folder that the runs are kept in", identity=False)
+    name: str = setting(
+        "", "what the run's folder is called, in letters, digits, dots, _ and -; empty: a name made of the settings",
+        identity=False,
+    )  # fmt: skip
+    keep_every: int = setting(
+        0, "the weights after every so many epochs are kept; 0: those after the last alone", low=0, high=100_000,
+        identity=False,
+    )  # fmt: skip
+    log_steps: bool = setting(False, "the losses of every step are kept, in steps.csv and TensorBoard", identity=False)
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
@@ -245,6 +280,11 @@ class TrainingConfig:
         object.__setattr__(self, "dataset", _dataset(self.dataset))
         for name in ("data_root", "runs_root"):
             object.__setattr__(self, name, expanded(getattr(self, name)))
+        if self.name and not is_run_name(self.name):
+            raise InputError(
+                f"name {self.name!r}: accepted are 1 to 100 letters from a to z, digits, dots, _ and -, "
+                "not beginning with a dot or with classifier"
+            )
         warm_up(self.schedule)
         if self.noise:
             kind, level = parse_noise(self.noise)
@@ -289,7 +329,8 @@ class TrainingConfig:
     def run_name(self) -> str:
         """cell_id, then each further setting that is not at its default: ``conv-d10-s0-epochs3``.
 
-        A name that is too long for a file system is cut, and ends in a hash of the whole.
+        It says what is trained, also where the folder has a name of its own. A name that is too long for a file system
+        is cut, and ends in a hash of the whole.
         """
         identity = [f.name for f in dataclasses.fields(self) if f.metadata["identity"]]
         in_path = {"dataset", "arch", "latent_dim", "seed"}
@@ -304,13 +345,21 @@ class TrainingConfig:
 
     @property
     def run_path(self) -> Path:
-        """The run's directory: ``runs_root/dataset/run_name``; of own images the folder is named as they are."""
-        return Path(self.runs_root) / dataset_name(self.dataset) / self.run_name
+        """The run's directory: ``runs_root/dataset/run_name``, or ``name`` in the place of run_name where it is given.
+
+        Of own images the folder of runs is named as they are.
+        """
+        return Path(self.runs_root) / dataset_name(self.dataset) / (self.name or self.run_name)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the weights, as JSON keeps it: all but where files lie."""
+        """What decides the weights, as JSON keeps it."""
         kept = [f.name for f in dataclasses.fields(self) if f.metadata["identity"]]
         return json.loads(json.dumps({name: getattr(self, name) for name in kept}))
+
+    def extras(self) -> dict[str, Any]:
+        """What a training keeps beside the final weights; it decides none of them."""
+        kept = [f.name for f in dataclasses.fields(self) if not f.metadata["identity"] and f.name not in PLACES]
+        return {name: getattr(self, name) for name in kept}
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], source: str = "setting") -> Self:
@@ -318,14 +367,20 @@ class TrainingConfig:
         known = [f.name for f in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                raise InputError(f"unknown {source} {key!r}: accepted are {', '.join(known)}")
+                hint = f", which is {FOREIGN[key]} here" if key in FOREIGN else ""
+                raise InputError(f"unknown {source} {key!r}{hint}: accepted are {', '.join(known)}")
         return cls(**values)
 
     @classmethod
-    def from_stored(cls, settings: dict[str, Any], runs_root: str) -> Self:
-        """The config that a run kept. A setting that is newer than the run is what the run was trained with."""
+    def from_stored(cls, settings: dict[str, Any], runs_root: str, folder: str = "") -> Self:
+        """The config that a run kept, whose directory has that name.
+
+        A setting that is newer than the run is what the run was trained with.
+        """
         kept = {f.name: f.metadata["before"] for f in dataclasses.fields(cls) if f.metadata["identity"]}
-        return cls.from_mapping(kept | settings | {"runs_root": runs_root})
+        config = cls.from_mapping(kept | settings | {"runs_root": runs_root})
+        named = is_run_name(folder) and folder != config.run_name
+        return dataclasses.replace(config, name=folder) if named else config
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
@@ -368,9 +423,50 @@ def _assigned(cells: list[str]) -> set[str]:
     return names
 
 
-def read_toml(path: str | os.PathLike) -> dict[str, Any]:
-    """The settings in a TOML file, unchecked."""
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """The settings in a TOML file, or in one whose name ends in .ini, unchecked; InputError for what is neither."""
+    text = _text(path)
+    if Path(path).suffix.lower() == ".ini":
+        return _of_ini(path, text)
     try:
-        return tomllib.loads(Path(path).read_text("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is no TOML file: {error}") from error
+
+
+def _text(path: str | os.PathLike) -> str:
+    try:
+        return Path(path).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no file of text in UTF-8: {error}") from error
+
+
+def _of_ini(path: str | os.PathLike, text: str) -> dict[str, str]:
+    """The pairs of all sections, as text. A comment begins with ; or # at the beginning of a line or after a space."""
+    # A value may hold a %, and no section is read into the others, whatever it is called.
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";", "#"), default_section="")
+    values = {}
+    try:
+        parser.read_string(text)
+    except configparser.MissingSectionHeaderError as error:
+        raise InputError(
+            f"{path}: line {error.lineno} stands in no section: accepted is one below a line such as [VAE]"
+        ) from None
+    except configparser.DuplicateOptionError as error:
+        raise InputError(f"{path}: line {error.lineno} gives {error.option} again: accepted is each key once") from None
+    except configparser.DuplicateSectionError as error:
+        raise InputError(
+            f"{path}: line {error.lineno} begins [{error.section}] again: accepted is each section once"
+        ) from None
+    except configparser.ParsingError as error:
+        lineno, line = error.errors[0]
+        raise InputError(f"{path}: line {lineno} reads {line}: accepted is a key, =, and its value") from None
+    if not parser.sections():
+        raise InputError(f"{path} has no section: accepted are keys and values below a line such as [VAE]")
+    for section in parser.sections():
+        for key, value in parser.items(section):
+            key = key.replace("-", "_")
+            if key in values:
+                raise InputError(f"{path}: [{section}] gives {key} again: accepted is each key once")
+            values[key] = value
+    return values

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vaelib import __version__
-from vaelib.cli import draw, measure, train
+from vaelib.cli import draw, generate, images, measure, train
 from vaelib.config import InputError
 
 app = typer.Typer(
@@ -23,7 +23,9 @@ for command in (
     train.train,
     train.classifier,
     train.info,
-    draw.generate,
+    draw.draw,
+    generate.generate,
+    images.data,
     measure.evaluate,
     measure.fid,
     measure.compare,
@@ -47,6 +49,14 @@ def options(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; 0 when it worked, 2 after a line on stderr when it cannot be done, 130 when interrupted."""
+    code, message = outcome(arguments)
+    if message:
+        print(message if message.startswith("Usage:") else f"vaelib: {message}", file=sys.stderr)
+    return code
+
+
+def outcome(arguments: list[str] | None = None) -> tuple[int, str]:
+    """Runs a command; its exit code, as main gives it, and where that is not 0 the line that says why."""
     # typer bundles click under changing names, so click's usage error is found by way of a subclass of it.
     usage_error = typer.BadParameter.__base__
     code, message = 2, ""
@@ -64,6 +74,4 @@ def main(arguments: list[str] | None = None) -> int:
         code = 130
     if code == 130:  # Some versions of typer answer Ctrl-C so themselves, without a word.
         message = "interrupted; a training goes on where it was when asked for again"
-    if message:
-        print(message if message.startswith("Usage:") else f"vaelib: {message}", file=sys.stderr)
-    return code
+    return code, message

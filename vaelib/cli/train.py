@@ -2,29 +2,45 @@
 
 import dataclasses
 import inspect
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from vaelib.cli.options import DataRoot, Renew, RunPath, RunsRoot
-from vaelib.config import TrainingConfig, as_text, read_toml
+from vaelib.config import TrainingConfig, as_text, read_settings
 
 
 def train(config: Optional[Path] = None, renew: bool = False, **flags):  # noqa: UP045
     """Train one model, or go on with it, and print the path of its run.
 
     A flag wins over the --config file, which wins over the default. The same settings and seed give
-    the same weights; a finished run is not trained again.
+    the same weights; a finished run is not trained again. With --schedule constant a run of more epochs
+    goes on from the finished run of fewer.
     """
-    values = read_toml(config) if config else {}
+    values = read_settings(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
     settings = TrainingConfig.from_mapping(values, f"key in {config}" if config else "setting")
 
     # PyTorch takes seconds to import, so the settings are checked first.
     from vaelib import training
 
+    finished = (settings.run_path / "model.safetensors").is_file()
+    if settings.schedule != "constant" and not settings.run_path.exists():
+        for shorter in training.shorter_runs(settings)[:1]:
+            _say(
+                f"training begins at the start, and does not go on from the {shorter.config.epochs} epochs of "
+                f"{shorter.path}: the learning rate of schedule {settings.schedule} depends on the number of all "
+                "epochs; with --schedule constant a run of more epochs goes on from one of fewer"
+            )
     run = training.train(settings, renew=renew)
+    if lacking := run.lacks(settings, settings.epochs):
+        state = "is finished already" if finished else "was begun without them"
+        _say(
+            f"{run.path} {state}, and {' and '.join(lacking)} are kept only while it trains: "
+            "give another --name or --runs-root to train it again"
+        )
     made_of, final = run.provenance, run.final()
     print(
         f"{made_of['parameters']:,} parameters; effective beta {settings.effective_beta:g} "
@@ -37,16 +53,20 @@ def train(config: Optional[Path] = None, renew: bool = False, **flags):  # noqa:
     print(run.path)
 
 
+def _say(message: str):
+    print(f"vaelib: {message}", file=sys.stderr)
+
+
 def _train_options() -> inspect.Signature:
     """Each field of TrainingConfig as an option of ``vaelib train``, so that there is one list of settings."""
     kind = inspect.Parameter.KEYWORD_ONLY
-    toml = Annotated[Optional[Path], typer.Option(help="TOML file of these settings, with _ for -.", exists=True)]  # noqa: UP045
+    file = typer.Option(help="File of these settings: TOML, with _ for -, or .ini, under any [section].", exists=True)
     parameters = [
-        inspect.Parameter("config", kind, default=None, annotation=toml),
+        inspect.Parameter("config", kind, default=None, annotation=Annotated[Optional[Path], file]),  # noqa: UP045
         inspect.Parameter("renew", kind, default=False, annotation=Renew),
     ]
     for field in dataclasses.fields(TrainingConfig):
-        listed = field.type not in (int, float, str)
+        listed = field.type not in (int, float, str, bool)
         accepts = field.metadata["accepts"]
         notes = [f"{accepts} each, separated by commas"] if listed else [accepts] if accepts else []
         if field.default is None:
@@ -95,7 +115,7 @@ def info(run: RunPath):
         _print_rows("provenance", made.provenance | {"sha256": made.sha256})
         return
     loaded = training.Run.load(run)
-    _print_rows("settings", loaded.config.settings())
+    _print_rows("settings", {"name": loaded.path.name} | loaded.config.settings() | loaded.config.extras())
     _print_rows("provenance", loaded.provenance)
     model = models.build(loaded.config, loaded.shape)
     print("layers")
@@ -109,6 +129,9 @@ def info(run: RunPath):
     for split in ("train", loaded.config.measured):
         print(f"  {split:16} " + "  ".join(f"{key} {value:.2f}" for key, value in loaded.final(split).items()))
     print(f"  {'train_seconds':16} {loaded.train_seconds():.1f}")
+    print(f"weights of the epochs {as_text(loaded.kept_epochs(), ', ')}")
+    if loaded.config.log_steps:
+        print(f"losses of {len(loaded.steps()):,} steps in {loaded.path}/steps.csv")
 
 
 def _print_rows(title: str, rows: dict):

@@ -171,7 +171,7 @@ def of_likelihood(model: VAE, images: ImageData, run: Run, depth: Depth) -> tupl
         "log_images": math.log(len(x)),
         "entropy_floor_nats": entropy.mean().item(),
         "kl_by_dimension": objective.kl_by_dimension(mu, logvar).tolist(),
-        "variance_by_dimension": mu.double().var(0).tolist(),
+        "variance_by_dimension": likelihood.variances(mu).tolist(),
     }
     return facts, per_image
 

@@ -97,7 +97,12 @@ def bounded(
 
 def active_units(mu: Tensor) -> Tensor:
     """Which dimensions are in use, bool (latent_dim,): those whose mean code varies over images. Burda et al. 2016."""
-    return mu.double().var(0) > ACTIVE
+    return variances(mu) > ACTIVE
+
+
+def variances(mu: Tensor) -> Tensor:
+    """The variance of each dimension's mean code over images, (latent_dim,); 0 of a single image."""
+    return mu.double().var(0, correction=min(1, len(mu) - 1))
 
 
 def aggregate_terms(mu: Tensor, logvar: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

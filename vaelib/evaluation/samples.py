@@ -8,6 +8,7 @@ import hashlib
 import io
 import math
 import os
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +16,14 @@ from typing import Any, Protocol
 import joblib
 import numpy as np
 import torch
-from pytorch_fid.fid_score import calculate_frechet_distance
-from scipy import stats
-from scipy.linalg import LinAlgWarning
 from torch import Tensor
 
 from vaelib.config import DATASETS, InputError, dataset_name, expanded
 from vaelib.data.files import read_array, read_pictures
 from vaelib.data.mnist import cache_folder
-from vaelib.data.sets import as_images, load
+from vaelib.data.sets import as_bytes, as_images, load
 from vaelib.evaluation.inception import Inception
-from vaelib.training.classifier import Classifier
+from vaelib.training.classifier import Classifier, is_trained, missing_classifier
 from vaelib.training.run import Run
 
 NEIGHBOURS = 5
@@ -74,6 +72,9 @@ def frechet_of_moments(
     mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other_covariance: np.ndarray
 ) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Dowson & Landau 1982; computed by pytorch-fid's own function."""
+    from pytorch_fid.fid_score import calculate_frechet_distance  # seconds to import: only where it is used
+    from scipy.linalg import LinAlgWarning
+
     with (
         warnings.catch_warnings(),
         np.errstate(invalid="ignore"),
@@ -94,6 +95,8 @@ def fid_infinity(features: Tensor, reference: Tensor, seed: int = 0) -> float:
     N runs in 15 steps from a tenth of the samples, and more than there are features, to all of them, drawn anew for
     each. What the reference's own number of images adds remains.
     """
+    from scipy.stats import linregress  # a second to import: only where it is used
+
     rng = np.random.default_rng(seed)
     mean, covariance = moments(reference)
     # tr (C R)^(1/2) is taken from the eigenvalues of R^(1/2) C R^(1/2), as a reference has one root for all N.
@@ -106,7 +109,7 @@ def fid_infinity(features: Tensor, reference: Tensor, seed: int = 0) -> float:
         own_mean, own = moments(features[rng.permutation(len(features))[:size]])
         shared = np.sqrt(np.linalg.eigvalsh(root @ own @ root).clip(0)).sum()
         values.append(((mean - own_mean) ** 2).sum() + np.trace(covariance) + np.trace(own) - 2 * shared)
-    return float(stats.linregress(1 / sizes, values).intercept)
+    return float(linregress(1 / sizes, values).intercept)
 
 
 def kid(features: Tensor, reference: Tensor, seed: int = 0) -> Tensor:
@@ -174,11 +177,12 @@ def radii(features: Tensor) -> Tensor:
     return torch.cat(nearest)[:, -1]
 
 
-def controls(train_images: Tensor, test_images: Tensor, seed: int = 0) -> dict[str, Tensor]:
+def controls(train_images: Tensor | np.ndarray, test_images: Tensor | np.ndarray, seed: int = 0) -> dict[str, Tensor]:
     """Sets whose place in a table is known beforehand, each with as many uint8 images as there are test images.
 
     A pipeline that ranks them in another order than common sense is broken.
     """
+    train_images, test_images = as_bytes(train_images), as_bytes(test_images)
     count = len(test_images)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train_images), generator=generator)
@@ -282,17 +286,23 @@ def _classifier_for(sources: tuple, runs_root: str) -> Path:
         if isinstance(source, Run | str | os.PathLike):
             path = source.path if isinstance(source, Run) else Path(expanded(source))
             dataset, _, split = str(source).rpartition(":")
-            if (path / "config.json").is_file():
-                beside = path.resolve().parent / "classifier-s0"
-                named = dataset_name(Run.load(path).config.dataset)
-                return beside if beside.exists() else root / named / "classifier-s0"
-            if split in ("train", "test"):
-                return root / dataset_name(dataset) / "classifier-s0"
-    found = sorted(root.glob("*/classifier-s0"))
+            is_run = (path / "config.json").is_file()
+            if not is_run and split not in ("train", "test"):
+                continue
+            dataset = Run.load(path).config.dataset if is_run else dataset
+            name = dataset_name(dataset)
+            places = [path.resolve().parent / "classifier-s0"] * is_run + [root / name / "classifier-s0"]
+            for folder in places:
+                if is_trained(folder):
+                    return folder
+            # The command makes one beside the run, where evaluate looks too, unless that folder has another name.
+            raise missing_classifier(places[0] if places[0].parent.name == name else places[-1], dataset)
+    found = [folder for folder in sorted(root.glob("*/classifier-s0")) if is_trained(folder)]
     if len(found) != 1:
         there = f"{len(found)} classifiers" if found else "no classifier"
         raise InputError(
-            f"{there} under {root.resolve()}: give the path of one, or make one with vaelib classifier --dataset NAME"
+            f"{there} under {root.resolve()}: give the path of one, or make one with "
+            f"vaelib classifier --dataset NAME --runs-root {shlex.quote(str(root.resolve()))}"
         )
     return found[0]
 

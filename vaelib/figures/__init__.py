@@ -13,7 +13,7 @@ from vaelib.figures.curves import (
     pareto,
     rate_distortion,
 )
-from vaelib.figures.films import film, frames_of, gif, player, sheets
+from vaelib.figures.films import film, frames_of, gif, morph, player, sheets
 from vaelib.figures.images import (
     image_grid,
     latent_map,
@@ -25,6 +25,7 @@ from vaelib.figures.images import (
     strips,
     tiled,
     traversals,
+    whole_rows,
 )
 from vaelib.figures.latent import (
     embeddings,
@@ -34,6 +35,7 @@ from vaelib.figures.latent import (
     scatter,
     scatter_3d,
     scatter_3d_static,
+    standalone,
     territories,
 )
-from vaelib.figures.style import arch_colour, arch_marker, class_colours
+from vaelib.figures.style import arch_colour, arch_marker, class_colours, page, saved, shortened

@@ -34,6 +34,7 @@ def moment(z: np.ndarray, labels: np.ndarray, names: Sequence[str], extent: floa
     scatter(axis, z, labels, names)
     axis.set_title(title, fontsize=10)
     axis.tick_params(labelsize=8)
+    axis.locator_params(nbins=5)
     axis.set(xlim=(-extent, extent), ylim=(-extent, extent), xlabel="$z_1$", ylabel="$z_2$")
     if not axis.texts:  # there was no room for names
         class_legend(figure, labels, names, "class")
@@ -69,6 +70,12 @@ def frames_of(draw, count: int, colours: int = 32) -> list[Image.Image]:
             picture = Image.fromarray((255 * drawn).round().astype(np.uint8)).convert("RGB")
         frames.append(picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1))
     return frames
+
+
+def morph(pictures: np.ndarray, larger: int = 4) -> list[Image.Image]:
+    """A frame for each of the pictures (N, side, side), floats in [0, 1], ink dark, so many times as large."""
+    large = 1 - np.asarray(pictures).repeat(larger, axis=1).repeat(larger, axis=2)
+    return frames_of(lambda index: large[index], len(large))
 
 
 def gif(frames: list[Image.Image], milliseconds: int = 400) -> bytes:

@@ -4,6 +4,8 @@ Images are (..., side, side), uint8 or floats in [0, 1]. Gaps between them are s
 of places, rows from the largest z2 down.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -27,6 +29,17 @@ def tiled(images: np.ndarray, gap: float = NARROW) -> np.ndarray:
     padded = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=1)
     picture = padded.transpose(0, 2, 1, 3).reshape(rows * step, columns * step)
     return picture[: rows * step - gap, : columns * step - gap]
+
+
+def whole_rows(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (N, side, side) as (rows, columns, side, side); the places that N leaves in the last row are without ink.
+
+    Fewer images than columns are one row of them all.
+    """
+    images = np.asarray(images)
+    columns = min(columns, len(images))
+    blank = np.zeros((-len(images) % columns, *images.shape[1:]), images.dtype)
+    return np.concatenate([images, blank]).reshape(-1, columns, *images.shape[1:])
 
 
 def image_grid(images: np.ndarray, columns: int = 10) -> Figure:
@@ -85,8 +98,8 @@ def latent_map(images: np.ndarray, extent: float) -> Figure:
 def maps(panels: dict[str, np.ndarray], places: np.ndarray) -> Figure:
     """Latent maps (steps, steps, side, side) beside each other, rows and columns marked by the places they lie at."""
     figure, axes = canvas(4.2, 4.3, len(panels))
-    every = slice(None, None, 2)
-    names = [f"{place:.1f}" for place in places]
+    every = slice(None, None, max(2, -(-len(places) // 12)))  # more than twelve numbers would run into each other
+    names = [f"{round(place, 1) + 0:.1f}" for place in places]  # adding 0 makes -0.0 a 0.0
     for axis, (title, images) in zip(axes[0], panels.items(), strict=True):
         _show(axis, images, gap=0, greys=17)
         centres = np.shape(images)[-1] * (np.arange(len(places)) + 0.5) - 0.5
@@ -112,11 +125,12 @@ def traversals(panels: dict[str, tuple[np.ndarray, list[str]]], values: np.ndarr
     return figure
 
 
-def strips(rows: dict[str, np.ndarray], gap: float = NARROW) -> Figure:
-    """Rows of pictures (steps, side, side), each under its name."""
+def strips(rows: dict[str, np.ndarray], gap: float = NARROW, below: Sequence[str] = (), x: str = "") -> Figure:
+    """Rows of pictures (steps, side, side), named on the left; below has the columns' names, x what these are."""
     images = np.stack([np.asarray(row) for row in rows.values()])
     figure, axes = canvas(0.42 * images.shape[1] + 1.6, 0.42 * len(rows) + 0.2)
-    _show(axes[0, 0], images, gap, list(rows), greys=17)
+    _show(axes[0, 0], images, gap, list(rows), below, greys=17)
+    axes[0, 0].set_xlabel(x, fontsize=8)
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from vaelib.figures.style import canvas, class_colours, class_legend, shortened
+from vaelib.figures.style import canvas, class_colours, class_legend, page, shortened
 
 
 def scatter(axes, z: np.ndarray, labels: np.ndarray, names: Sequence[str]):
@@ -50,6 +50,7 @@ def embeddings(
         scatter(axis, z, labels, names)
         axis.set_title(title, fontsize=10)
         axis.tick_params(labelsize=8)
+        axis.locator_params(nbins=max(3, round(1.5 * side)))  # Numbers such as -0.025 need two thirds of an inch.
     class_legend(figure, labels, names, noun)
     for axis in axes.flat:
         axis.set_aspect("equal", adjustable="datalim")
@@ -89,6 +90,7 @@ def scatter_3d_static(panels: dict[str, np.ndarray], labels: np.ndarray, names: 
             axis.set(xlabel="$z_1$", ylabel="$z_2$", zlabel="$z_3$", xlim=wide, ylim=wide, zlim=wide)
             axis.set(xticks=ticks, yticks=ticks, zticks=ticks)
             axis.tick_params(labelsize=7, pad=0)
+            axis.zaxis.labelpad = -4  # The second panel would otherwise hide the first one's label.
             axis.set_box_aspect(None, zoom=0.9)
     class_legend(figure, labels, names, noun)
     return figure
@@ -103,6 +105,14 @@ def interactive(figure, alt: str) -> dict[str, object]:
     inner = figure.to_html(**script, default_width="100%", config={"responsive": True})
     html = f'<div role="img" aria-label="{escape(alt)}" style="overflow: hidden">{inner}</div>'
     return {"text/html": html, "application/vnd.plotly.v1+json": figure.to_plotly_json()}
+
+
+def standalone(figure, alt: str) -> str:
+    """A Plotly figure as a whole HTML file that holds Plotly's script too, and so needs no network."""
+    # A name of the part that shows it, which is otherwise drawn at random, makes the file the same each time.
+    script = dict(full_html=False, include_plotlyjs=True, div_id="figure")
+    inner = figure.to_html(**script, default_width="100%", config={"responsive": True})
+    return page(alt, f'<div role="img" aria-label="{escape(alt)}">{inner}</div>')
 
 
 def territories(panels: dict[str, np.ndarray], extent: float, names: Sequence[str], noun: str = "class") -> Figure:

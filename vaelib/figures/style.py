@@ -4,7 +4,9 @@ Labels are (N,) in 0..classes-1; names has a word or more for each class. Figure
 on a dark page too.
 """
 
+import io
 from collections.abc import Sequence
+from html import escape
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from vaelib.config import ARCHS
 
 DPI = 100
+FILE_DPI = 200  # of a file that a command writes, which is looked at by itself and enlarged
 # The first ten are those of Petroff 2021, "Accessible color sequences for data visualization", which the colour-blind
 # tell apart. Each one after is the colour that is farthest, in OKLab, from all before it.
 CLASS_COLOURS = [
@@ -36,6 +39,22 @@ def canvas(width: float, height: float, panels: int = 1, columns: int | None = N
     for axis in axes.flat[panels:]:
         axis.set_visible(False)
     return figure, axes
+
+
+def saved(figure: Figure, kind: str) -> bytes:
+    """The figure as the content of a file, kind png, svg or pdf; the same bytes each time. It is closed."""
+    buffer = io.BytesIO()
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    with plt.rc_context({"svg.hashsalt": "vaelib"}):  # names inside an SVG file are otherwise drawn at random
+        figure.savefig(buffer, format=kind, dpi=FILE_DPI, bbox_inches="tight", metadata=undated)
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML file around a player, or anything else that needs nothing from elsewhere."""
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def arch_colour(arch: str) -> str:

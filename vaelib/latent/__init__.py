@@ -34,6 +34,7 @@ from vaelib.latent.maps import (
 )
 from vaelib.latent.paths import (
     between_four,
+    closed_walk,
     decoded,
     lerp,
     model_scores,

@@ -6,16 +6,18 @@ mu, logvar and codes are (N, latent_dim); log densities are in nats, float64.
 import copy
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from vaelib.config import InputError
 from vaelib.data.sets import ImageData
 from vaelib.models.vae import VAE
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
 
 ENTRIES = 20_000_000  # of the table of points by images that is worked on at a time: 160 MB
 
@@ -61,13 +63,16 @@ def holes(model: VAE, images: Tensor | np.ndarray, classifier, count: int = 2000
     return {name: part.mean().item() if len(part) else math.nan for name, part in parts.items()}
 
 
-def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0) -> GaussianMixture:
+def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0) -> "GaussianMixture":
     """A mixture of full-covariance Gaussians fitted to one draw of each image's q(z|x), after Ghosh et al. 2020.
 
     A stand-in for the aggregate posterior: to draw from it, and not from the prior, stays out of the prior's holes.
     There are no more components than images. A fit that has not settled after 500 rounds is taken as it is.
     InputError for fewer than two images.
     """
+    from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import: only where it is used
+    from sklearn.mixture import GaussianMixture
+
     if len(mu) < 2:
         raise InputError(f"a mixture of the codes of {len(mu)} image: accepted are two images at least")
     eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed))
@@ -78,7 +83,7 @@ def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0)
         return mixture.fit(z.double().numpy())
 
 
-def sample_mixture(mixture: GaussianMixture, count: int, seed: int) -> Tensor:
+def sample_mixture(mixture: "GaussianMixture", count: int, seed: int) -> Tensor:
     """Draws from the mixture in a random order, float32 (count, latent_dim)."""
     z, _ = copy.copy(mixture).set_params(random_state=seed).sample(count)
     # The draws come component by component, so that the first few would all be of one.
@@ -120,14 +125,27 @@ def class_draws(
 
 
 def sample_classes(
-    model: VAE, images: ImageData, classes: list[int], count: int, seed: int, diagonal: bool = False
+    model: VAE,
+    images: ImageData,
+    classes: list[int],
+    count: int,
+    seed: int,
+    diagonal: bool = False,
+    codes: int | None = None,
 ) -> Tensor:
     """class_draws of the training images decoded, float32 (len(classes) * count, h, w).
 
-    InputError for a class that the images do not have.
+    codes is how many training images of a class its Gaussian is fitted to, the first ones; a class with fewer uses all
+    it has. InputError for a class that the images do not have, and for fewer than two codes.
     """
+    if codes is not None and codes < 2:
+        raise InputError(f"codes {codes}: accepted are 2 at least, a Gaussian needs them")
     for label in classes:
         if label not in range(len(images.class_names)):
             raise InputError(f"class {label}: accepted for {images.name} is 0 to {len(images.class_names) - 1}")
-    mu, logvar = model.encode(images.train_images)
-    return model.decode(class_draws(mu, logvar, images.train_labels, dict.fromkeys(classes, count), seed, diagonal))
+    x, labels = images.train_images, images.train_labels
+    if codes is not None:
+        chosen = torch.cat([(labels == label).nonzero()[:codes, 0] for label in classes])
+        x, labels = x[chosen], labels[chosen]
+    mu, logvar = model.encode(x)
+    return model.decode(class_draws(mu, logvar, labels, dict.fromkeys(classes, count), seed, diagonal))

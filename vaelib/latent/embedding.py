@@ -1,21 +1,19 @@
 """Codes in the plane, and how well they keep apart what differs.
 
-Codes are (N, latent_dim), labels (N,); embeddings are (N, 2). scikit-learn does the work.
+Codes are (N, latent_dim), labels (N,); embeddings are (N, 2). scikit-learn does the work; as it takes seconds to
+import, each function imports what it uses.
 """
 
 import itertools
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.manifold import TSNE
-from sklearn.manifold import trustworthiness as kept_neighbours
-from sklearn.metrics.cluster import contingency_matrix
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from vaelib.config import InputError
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 NEIGHBOURS = 5
 
@@ -26,11 +24,13 @@ def pca(z: np.ndarray) -> np.ndarray:
     return np.pad(plane, [(0, 0), (0, 2 - plane.shape[1])])
 
 
-def fit_pca(x: np.ndarray, dimensions: int) -> PCA:
+def fit_pca(x: np.ndarray, dimensions: int) -> "PCA":
     """Principal components of x (N, features); its transform gives (M, dimensions), the widest spread first.
 
     There are no more of them than x has rows or columns.
     """
+    from sklearn.decomposition import PCA
+
     return PCA(min(dimensions, *x.shape), svd_solver="full").fit(x)
 
 
@@ -40,6 +40,8 @@ def tsne(z: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:
     One-dimensional codes have one component, and begin at random. InputError when there are not more codes than the
     perplexity.
     """
+    from sklearn.manifold import TSNE
+
     if perplexity >= len(z):
         raise InputError(f"perplexity {perplexity:g}: accepted is less than the number of codes, here {len(z):,}")
     init = "pca" if z.shape[1] > 1 else "random"
@@ -51,6 +53,8 @@ def trustworthiness(z: np.ndarray, embedding: np.ndarray) -> float:
 
     Of five neighbours, or of as many as are fewer than half of the codes; nan for fewer than three codes.
     """
+    from sklearn.manifold import trustworthiness as kept_neighbours
+
     count = min(NEIGHBOURS, (len(z) - 1) // 2)
     return float(kept_neighbours(z, embedding, n_neighbors=count)) if count > 0 else float("nan")
 
@@ -62,6 +66,10 @@ def separation(known_z: np.ndarray, known: np.ndarray, z: np.ndarray, labels: np
 
 def purity(z: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
     """Share of images whose class is the commonest of their k-means cluster, with as many clusters as classes."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics.cluster import contingency_matrix
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # There may be fewer different codes than classes.
         clusters = KMeans(len(np.unique(labels)), n_init=4, random_state=seed).fit_predict(z)
@@ -70,6 +78,8 @@ def purity(z: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
 
 def knn_accuracy(known_z: np.ndarray, known: np.ndarray, z: np.ndarray, labels: np.ndarray) -> float:
     """Share of codes whose class is that of most of their five nearest known codes, or of all where there are fewer."""
+    from sklearn.neighbors import KNeighborsClassifier
+
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(known)), algorithm="brute")
     return nearest.fit(known_z, known).score(z, labels)
 
@@ -81,6 +91,8 @@ def overlap(z: np.ndarray, labels: np.ndarray, pair: tuple[int, int]) -> float:
     three nearest others vote, or one: more would always include those of the other class. nan when a class has fewer
     than two codes.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     own = np.isin(labels, pair)
     fewest = min((labels == label).sum() for label in pair)
     if fewest < 2:

@@ -42,6 +42,14 @@ def between_four(corners: Tensor, steps: int) -> Tensor:
     return lerp(left, right, steps)
 
 
+def closed_walk(codes: Tensor, steps: int) -> Tensor:
+    """Codes of a straight walk from each code to the next and from the last to the first, (N * steps, latent_dim).
+
+    Each of the N legs begins at its code and has so many steps; the walk ends one step before it would begin anew.
+    """
+    return lerp(codes, codes.roll(-1, 0), steps + 1)[:, :-1].flatten(0, 1)
+
+
 def pairs(labels: Tensor, count: int, seed: int) -> Tensor:
     """Indices (count, 2) of images of different classes, drawn at random; the same for the same labels and seed.
 

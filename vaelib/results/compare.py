@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from vaelib.config import InputError, dataset_name, expanded
 from vaelib.evaluation.evaluate import per_image, read
@@ -44,7 +43,15 @@ def compare(runs: Sequence[Run | str | os.PathLike], measures: list[str] | None 
     ]
     for name in measures or []:
         if name not in shared:
-            raise InputError(f"measure {name!r}: accepted of these runs is one of {', '.join(shared)}")
+            why = [
+                f" ({reason})"
+                for content in contents.values()
+                for network, reason in content.get("missing", {}).items()
+                if name.startswith(f"{network}_")
+            ]
+            raise InputError(
+                f"measure {name!r}: accepted of these runs is one of {', '.join(shared)}{next(iter(why), '')}"
+            )
     require_alike(contents, measures or shared)
     first, *others = models
     rows = []
@@ -104,6 +111,8 @@ def require_alike(contents: dict[Any, dict[str, Any]], measures: list[str]):
 
 def difference(ours: list[tuple[Run, dict]], theirs: list[tuple[Run, dict]], measure: str) -> dict[str, Any]:
     """How one measure of one model differs from another's, of a measure for each of their runs; see compare."""
+    from scipy import stats  # a second to import: only where it is used
+
     a, b = ({run.config.seed: one["value"] for run, one in own} for own in (ours, theirs))
     common = sorted(a.keys() & b.keys())
     paired = len(common) > 1
@@ -134,6 +143,8 @@ def difference(ours: list[tuple[Run, dict]], theirs: list[tuple[Run, dict]], mea
 
 def interval(differences: np.ndarray | pd.Series) -> tuple[float, float]:
     """Student's 95 % interval of the mean of differences; nan where there is one, or they do not differ."""
+    from scipy import stats  # a second to import: only where it is used
+
     differences = np.asarray(differences, dtype=float)
     if len(differences) < 2 or np.ptp(differences) <= 1e-9 * max(abs(differences).max(), 1e-300):
         return math.nan, math.nan
@@ -164,6 +175,8 @@ def contrast(table: pd.DataFrame, columns: dict[str, str], low: int, high: int, 
 
 def wilson(hits: np.ndarray) -> str:
     """``0.93 (0.90 to 0.95)``: a share and its 95 % interval. Wilson 1927."""
+    from scipy import stats  # a second to import: only where it is used
+
     low, high = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
     return f"{hits.mean():.2f} ({low:.2f} to {high:.2f})"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 from vaelib.config import ARCHS, InputError, dataset_name, expanded
 from vaelib.training.run import Run
@@ -24,8 +23,10 @@ def find_runs(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
     root = Path(expanded(runs_root)) / dataset_name(dataset)
     runs = [Run.load(path) for path in paths or trained(root)]
     if not runs:
+        above = Path("..", root)  # A notebook's working folder is its own, those of most commands the one above.
+        found = f" (there are some in {above.resolve()})" if not root.is_absolute() and trained(above) else ""
         raise InputError(
-            f"no finished run under {root.resolve()}: give runs, or another runs_root, "
+            f"no finished run in {root.resolve()}{found}: give runs, or another runs_root, "
             f"or make one there with vaelib train --dataset {dataset} --runs-root {root.parent.resolve()}"
         )
     for run in runs:
@@ -136,6 +137,8 @@ def by_cell(table: pd.DataFrame, columns: dict[str, str], digits: int = 2) -> pd
 
 def shares(rows: np.ndarray, columns: np.ndarray, classes: list[int]) -> np.ndarray:
     """Of the images with each label in rows, the share with each label in columns; (classes, classes)."""
+    from sklearn.metrics import confusion_matrix  # seconds to import: only where it is used
+
     counts = confusion_matrix(rows, columns, labels=classes)
     return counts / counts.sum(1, keepdims=True).clip(1)
 

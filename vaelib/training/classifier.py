@@ -6,6 +6,7 @@ Images are whatever data.as_images takes; features are (N, 128), probabilities (
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -123,18 +124,32 @@ def is_classifier(path: str | os.PathLike) -> bool:
         return False
 
 
+def is_trained(path: Path) -> bool:
+    """Whether that directory holds a classifier, or a run, that was trained to its end."""
+    return (path / "model.safetensors").is_file()
+
+
+def missing_classifier(folder: Path, dataset: str) -> InputError:
+    """What is said where the folder, RUNS_ROOT/NAME/classifier-s0, holds none: where that is, and how to make it.
+
+    Notebooks run in their own folder, one below the one that runs lie in, so a classifier one folder up is named too.
+    """
+    root, above = folder.parent.parent, os.pardir / folder
+    command = f"vaelib classifier --dataset {shlex.quote(dataset)} --runs-root {shlex.quote(str(root.resolve()))}"
+    hint = ""
+    if not folder.is_absolute() and is_trained(above):
+        hint = f"; one lies in {above.resolve()}, which the runs_root {os.pardir / root} leads to"
+    return InputError(f"no trained classifier in {folder.resolve()}: {command} makes it{hint}")
+
+
 def find_classifier(path: str | os.PathLike, runs_root: str, images: ImageData) -> Classifier:
     """The classifier at the path, or where there is none given that of the images under runs_root.
 
     InputError where there is none, or where it learnt another image set: its word on these would mean nothing.
     """
     folder = Path(expanded(path or Path(runs_root) / dataset_name(images.name) / "classifier-s0"))
-    if not path and not (folder / "model.safetensors").is_file():
-        dataset = images.name if images.name in DATASETS else "PATH"
-        raise InputError(
-            f"no trained classifier in {folder.resolve()}: "
-            f"vaelib classifier --dataset {dataset} --runs-root {folder.parent.parent.resolve()} makes it"
-        )
+    if not path and not is_trained(folder):
+        raise missing_classifier(folder, images.name if images.name in DATASETS else "PATH")
     found = Classifier.load(folder)
     if found.provenance["data_sha256"] != images.checksum:
         raise InputError(

@@ -2,11 +2,15 @@
 
 config.json        every setting, and where the run came from: data checksum and shape, versions, commit
 history.csv        epoch, split, recon, kl, loss, seconds; nats per image
+steps.csv          step, epoch, recon, kl, loss of each step's batch, nats per image; with log_steps alone
 snapshots.npz      the same images reconstructed and encoded after each epoch
-resume.pt          the state to go on from; removed when training ends
+weights/           epoch-0005.safetensors: the weights after every keep_every-th epoch
+resume.pt          the state to go on from; of a finished run it is kept where the learning rate is constant, as a
+                   run of more epochs goes on from it
 model.safetensors  final weights, written last: a run that has them is finished
 """
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -30,6 +34,7 @@ from vaelib.models.vae import VAE
 from vaelib.provenance import code_sha256, commit, version
 
 HISTORY = ["epoch", "split", "recon", "kl", "loss", "seconds"]
+STEPS = ["step", "epoch", "recon", "kl", "loss"]
 CODE = "vaelib.training.loop"  # the module whose code, with all that it imports, decides a run's weights
 # These decide the weights beside the settings: an unfinished run that differs in one of them is begun again.
 DECIDES = ("data_sha256", "code_sha256", "device", "precision", "torch")
@@ -59,7 +64,8 @@ class Run:
             content = json.loads(file.read_text())
             if "classifier" in content:
                 raise InputError(f"{path} is a classifier: accepted is a run that vaelib train made")
-            config = TrainingConfig.from_stored(content["settings"], str(path.parent.parent))
+            settings = content["settings"] | content.get("extras", {})
+            config = TrainingConfig.from_stored(settings, str(path.parent.parent), path.name)
             made_of = dict(content["provenance"])
         except InputError:
             raise
@@ -74,18 +80,22 @@ class Run:
         """The run of this config in its directory, or at the path; None where there is none yet.
 
         None too for an unfinished run of other code. InputError when the directory holds anything that is no run, or
-        another config; with renew such a run is returned, as presets may have changed since its name was made.
+        another config; with renew such a run is returned, as presets may have changed since its name was made. A
+        name that was given says nothing of the settings: what it holds of another config is never given up.
         """
         path = path or config.run_path
         if not path.exists() or all(file.name.startswith(".") for file in path.iterdir()):
             return None
-        if not (path / "model.safetensors").is_file() and _begun_by(path) not in ("", code_sha256(CODE)):
+        unfinished = not (path / "model.safetensors").is_file()
+        if not config.name and unfinished and _begun_by(path) not in ("", code_sha256(CODE)):
             return None  # It is begun again, as other code may have had other settings.
         run = cls.load(path)
         differing = run.differences(config)
-        if differing and not renew:
+        given = config.name or run.config.cell_id != config.cell_id
+        if differing and (given or not renew):
             raise InputError(
-                f"{path} holds another config ({'; '.join(differing)}): give another --runs-root, or move it away"
+                f"{path} holds another config ({'; '.join(differing)}): "
+                "give another --name or --runs-root, or move it away"
             )
         return run
 
@@ -94,11 +104,26 @@ class Run:
         """A run without anything learnt yet: its settings written, what an earlier training left there removed."""
         path = path or config.run_path
         path.mkdir(parents=True, exist_ok=True)
-        for file in [path / "model.safetensors", path / "resume.pt", *path.glob("events.out.tfevents*")]:
+        for file in [*(path / name for name in ("model.safetensors", "resume.pt", "steps.csv")), *events_in(path)]:
             file.unlink(missing_ok=True)
-        content = {"name": config.run_name, "settings": config.settings(), "provenance": provenance}
-        write(path / "config.json", json.dumps(content, indent=2).encode())
-        return cls(path, config, provenance)
+        shutil.rmtree(path / "weights", ignore_errors=True)
+        run = cls(path, config, provenance)
+        run._write_config()
+        return run
+
+    def _write_config(self):
+        config = self.config
+        content = {"name": config.run_path.name, "settings": config.settings(), "extras": config.extras()}
+        content["provenance"] = self.provenance
+        write(self.path / "config.json", json.dumps(content, indent=2).encode())
+
+    def with_extras(self, config: TrainingConfig) -> Self:
+        """The run, which from now on keeps what this config asks for beside the weights; its config.json says so."""
+        if self.config.extras() == config.extras():
+            return self
+        run = dataclasses.replace(self, config=dataclasses.replace(self.config, name=config.name, **config.extras()))
+        run._write_config()
+        return run
 
     def differences(self, config: TrainingConfig) -> list[str]:
         """The settings in which the run's config is another than this one, each in a few words."""
@@ -123,16 +148,50 @@ class Run:
         self.require_finished()
         return hashlib.sha256((self.path / "model.safetensors").read_bytes()).hexdigest()
 
-    def model(self) -> VAE:
-        """The trained model in evaluation mode, on the CPU; InputError for an unfinished run."""
+    def model(self, epoch: int | None = None) -> VAE:
+        """The trained model in evaluation mode, on the CPU; with epoch, as it was after that epoch.
+
+        InputError for an unfinished run, and for an epoch whose weights were not kept.
+        """
         self.require_finished()
+        file = self.weights_file(self.config.epochs if epoch is None else epoch)
         model = build(self.config, self.shape)
         try:
-            model.load_state_dict(safetensors.torch.load_file(self.path / "model.safetensors"))
+            model.load_state_dict(safetensors.torch.load_file(file))
         except (safetensors.SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{self.path}/model.safetensors is damaged or of another model: {reason}") from error
+            raise InputError(f"{file} is damaged or of another model: {reason}") from error
         return model.eval()
+
+    def weights_file(self, epoch: int) -> Path:
+        """The file of the weights after that epoch; InputError where they were not kept."""
+        kept = self.kept_epochs()
+        if epoch not in kept:
+            shown = kept if len(kept) < 12 else [*kept[:3], "...", *kept[-3:]]
+            raise InputError(
+                f"epoch {epoch!r}: accepted of {self.path} is one of {', '.join(map(str, shown))} "
+                "(vaelib train --keep-every keeps the weights of more epochs, while it trains)"
+            )
+        return self.path / ("model.safetensors" if epoch == self.config.epochs else epoch_file(epoch))
+
+    def kept_epochs(self) -> list[int]:
+        """The epochs whose weights can be loaded, of a finished run the last among them."""
+        files = (self.path / "weights").glob("epoch-*.safetensors")
+        last = {self.config.epochs} if self.finished else set()
+        return sorted({int(file.stem.removeprefix("epoch-")) for file in files} | last)
+
+    def lacks(self, config: TrainingConfig, epochs: int) -> list[str]:
+        """What this config asks for beside the weights and the run has not kept of so many first epochs, in words."""
+        lacking = []
+        if config.keep_every and set(range(config.keep_every, epochs + 1, config.keep_every)) - {*self.kept_epochs()}:
+            lacking.append(f"the weights after every {config.keep_every} epochs")
+        if config.log_steps and set(range(1, epochs + 1)) - self._logged_epochs():
+            lacking.append("the losses of every step")
+        return lacking
+
+    def _logged_epochs(self) -> set[int]:
+        file = self.path / "steps.csv"
+        return set(read_steps(file).epoch) if file.is_file() else set()
 
     def history(self) -> pd.DataFrame:
         """epoch, split (train, and test or validation), recon, kl, loss (nats per image) and seconds, a row for each.
@@ -149,6 +208,19 @@ class Run:
         except (OSError, ValueError) as error:
             raise InputError(f"{self.path}/history.csv is damaged: {error}") from error
         return history
+
+    def steps(self) -> pd.DataFrame:
+        """step (from 1), epoch, recon, kl and loss (nats per image) of each step's batch, before it was learnt from.
+
+        InputError where training did not keep them, or is not finished.
+        """
+        self.require_finished()
+        file = self.path / "steps.csv"
+        if not file.is_file():
+            raise InputError(
+                f"{self.path} has no losses of its steps: vaelib train --log-steps keeps them, while it trains"
+            )
+        return read_steps(file)
 
     def final(self, split: str | None = None) -> dict[str, float]:
         """recon_nats, kl_nats and their sum, negative_elbo_nats, after the last epoch; nats per image.
@@ -183,6 +255,43 @@ class Run:
 def load(path: str | os.PathLike) -> Run:
     """The run in that directory, as ``vaelib train`` or ``vaelib.train`` made it; InputError where there is none."""
     return Run.load(path)
+
+
+def shorter_runs(config: TrainingConfig) -> list[Run]:
+    """The finished runs beside the config's that differ from it in fewer epochs alone, the most epochs first."""
+    found = []
+    for file in config.run_path.parent.glob("[!.]*/model.safetensors"):
+        try:
+            run = Run.load(file.parent)
+        except (InputError, OSError):  # a classifier, or a run that is damaged or being exchanged
+            continue
+        alike = not run.differences(dataclasses.replace(config, epochs=run.config.epochs))
+        if alike and run.config.epochs < config.epochs:
+            found.append(run)
+    return sorted(found, key=lambda run: run.config.epochs, reverse=True)
+
+
+def events_in(path: Path) -> list[Path]:
+    """TensorBoard's files in that directory."""
+    return sorted(path.glob("events.out.tfevents*"))
+
+
+def epoch_file(epoch: int) -> str:
+    """Where in a run's directory the weights after that epoch are kept."""
+    return f"weights/epoch-{epoch:04d}.safetensors"
+
+
+def read_steps(file: Path) -> pd.DataFrame:
+    """The table of a steps.csv; InputError where it is damaged. A last line that a kill cut off is left out."""
+    try:
+        header, *rows = [line.split(",") for line in file.read_text("utf-8").split("\n")[:-1]] or [[]]
+        if header != STEPS:
+            raise ValueError(f"wanted are {', '.join(STEPS)}")
+        # The same bits come back from the text, which not every version of pandas promises.
+        steps = pd.DataFrame([[float(value) for value in row] for row in rows], columns=STEPS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is damaged: {error}") from error
+    return steps.astype({"step": int, "epoch": int})
 
 
 def provenance_of(config: TrainingConfig, images: ImageData, device: torch.device, precision: str) -> dict[str, Any]:

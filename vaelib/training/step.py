@@ -46,16 +46,21 @@ def train_epoch(
     config: TrainingConfig,
     epoch: int,
     replays: dict | None = None,
+    losses: Tensor | None = None,
 ) -> Iterator[int]:
     """One pass over uint8 images in a fresh order; yields the size of each batch once it is learnt from.
 
     All that is random in it follows from (seed, epoch), so that a resumed run needs no stored state. replays
-    holds what is recorded for the GPU from one epoch to the next.
+    holds what is recorded for the GPU from one epoch to the next. losses, (steps, 2), are overwritten with the recon
+    and KL of each batch, nats per image, as the weights were before they learnt from it.
     """
     device = images.device
     generator = seeded(config.seed, epoch, device)
     torch.manual_seed(seed_of(config.seed, epoch))  # Dropout draws from the global generator.
-    step = new_step(model, optimizer, images, config, generator)
+    latest = None if losses is None else losses.new_empty(2)
+    if replays is not None:  # A recorded step writes to the same place in every epoch.
+        latest = replays.setdefault("losses", latest)
+    step = new_step(model, optimizer, images, config, generator, latest)
     replayed = replays is not None and can_be_replayed(config, device)
     model.train()
     order = torch.randperm(len(images), generator=generator, device=device)
@@ -69,11 +74,23 @@ def train_epoch(
             replays["step"](batch, eps)
         else:
             step(batch, eps)
+        if losses is not None:
+            losses[index] = latest
         yield len(batch)
 
 
-def new_step(model: VAE, optimizer, images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Step:
-    """A function of a batch's indices and its eps that learns from these images."""
+def new_step(
+    model: VAE,
+    optimizer,
+    images: Tensor,
+    config: TrainingConfig,
+    generator: torch.Generator,
+    losses: Tensor | None = None,
+) -> Step:
+    """A function of a batch's indices and its eps that learns from these images.
+
+    losses, (2,), are overwritten with the batch's recon and KL, nats per image.
+    """
     kind = images.device.type
     bfloat16 = pick_precision(config.precision, images.device) == "bfloat16"
 
@@ -82,6 +99,10 @@ def new_step(model: VAE, optimizer, images: Tensor, config: TrainingConfig, gene
         given = sets.corrupt(x, config.noise, generator) if config.noise else x
         with torch.autocast(kind, torch.bfloat16, enabled=bfloat16):
             logits, mu, logvar = model(given, eps)
+        if losses is not None:
+            with torch.no_grad():
+                terms = -objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar)
+                losses.copy_(torch.stack(terms).mean(1))
         optimizer.zero_grad()
         objective.backward(logits, mu, logvar, x, config.k1, config.k2)
         optimizer.step()
