@@ -81,9 +81,9 @@ def test_a_page_knows_its_parameters_and_what_is_before_it(project):
     pages = chapters.pages(made)
     grid = ["runs/digits/linear-d5-s0", "runs/digits/linear-d5-s1"]
     paths = [f"build/tiny/{place}" for place in grid]
-    assert pages["plain"] == chapters.Page("notebooks/plain.ipynb", {"runs": paths}, grid, [], [])
+    assert pages["plain"] == chapters.Page("notebooks/plain.ipynb", {"runs": paths}, grid, [], [], "plain")
     values = {"evaluated": paths, "classifier": "build/tiny/runs/digits/classifier-s0", "runs_root": "build/tiny/runs"}
-    assert pages["measured"] == chapters.Page("notebooks/measured.ipynb", values, [], grid, [])
+    assert pages["measured"] == chapters.Page("notebooks/measured.ipynb", values, [], grid, [], "measured")
     changes = pages["changes"]
     assert changes.values == {"lines": "build/tiny/ablation/lines.json"}
     assert changes.files == ["build/tiny/ablation/lines.json"]
@@ -114,7 +114,7 @@ def test_a_model_of_the_first_seed_has_a_page(project):
     assert page.template == "notebooks/train.ipynb"
     assert page.trained == ["runs/digits/convbn-d5-s3"]
     known = chapters.parameters(nbformat.read(ROOT / "notebooks" / "train.ipynb", as_version=4))
-    assert set(page.values) == set(known)
+    assert set(page.values) == set(known) - {"name", "keep_every", "log_steps"}
     assert (page.values["data_root"], page.values["runs_root"]) == ("x", "build/tiny/runs")
 
 
@@ -214,3 +214,36 @@ def test_a_new_chapter_is_in_every_edition_once_the_contents_name_it(project):
         TOC.replace("{file: pages/plain}", "{file: pages/plain}, {file: pages/more}")
     )
     assert list(chapters.pages(edition()))[:2] == ["plain", "more"]
+
+
+def test_pages_of_a_group_of_models_are_one_batch_and_a_chapter_is_its_own(project):
+    grid = {"latent_dims": [4, 5, 6], "seeds": [0]}
+    alone = chapters.pages(edition(**grid))
+    assert chapters.batches(alone) == {name: [name] for name in alone}
+    batches = chapters.batches(chapters.pages(edition(**grid, together=2)))
+    assert batches["plain"] == ["plain"]
+    models = {name: pages for name, pages in batches.items() if name.startswith("models")}
+    assert models == {"models-1": ["linear-d4-s0", "linear-d6-s0"], "models-2": ["linear-d5-s0"]}
+
+
+def test_an_edition_changes_a_chapters_own_parameters(project):
+    nbformat.write(template("runs = []\ndataset = 'mnist'\nscored = 500"), project / "notebooks" / "plain.ipynb")
+    values = chapters.pages(edition(chapters={"plain": {"scored": 100}}))["plain"].values
+    assert (values["scored"], values["dataset"]) == (100, "digits")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"walk": {"scored": 1}}, "chapters.walk: accepted are the edition's chapters, plain, measured, about"),
+        ({"flat": {"scored": 1}}, "chapters.flat: accepted are the edition's chapters, plain, measured, about"),
+        ({"plain": {"scored": "many"}}, "chapters.plain.scored 'many': accepted is a value such as 500"),
+        ({"plain": {"dataset": "mnist"}}, "chapters.plain.dataset: accepted are scored"),
+        ({"measured": {"x": 1}}, "chapters.measured.x: accepted are none, it has no parameters"),
+    ],
+)
+def test_another_change_of_a_chapter_is_refused(changed, expected, project):
+    nbformat.write(template("runs = []\ndataset = 'mnist'\nscored = 500"), project / "notebooks" / "plain.ipynb")
+    with pytest.raises(InputError) as caught:
+        chapters.pages(edition(chapters=changed))
+    assert str(caught.value) == expected

@@ -161,6 +161,29 @@ def test_own_images_have_a_name_a_shape_and_a_mark_that_a_change_changes(tmp_pat
     assert Edition(yaml.safe_load(SHORT)).images() == ""
 
 
+def test_a_known_set_of_another_size_is_counted_at_its_own(monkeypatch, clothes):
+    """As one that is added to the known sets: its name, and how it is read."""
+    splits = (clothes.train_images, clothes.train_labels, clothes.test_images, clothes.test_labels)
+    for module in ("vaelib.config", "vaelib.data.sets", "workflow.edition"):
+        monkeypatch.setattr(f"{module}.DATASETS", ("mnist", "clothes"))
+    monkeypatch.setattr("vaelib.data.mnist.read", lambda name, root: (*splits, clothes.class_names))
+    values = yaml.safe_load(SHORT.replace("[linear]", "[linear, conv]")) | {"dataset": "clothes"}
+    made = Edition(values)
+    assert made.shape == (12, 12)
+    matched, other = (models.count_parameters(models.build(c, (12, 12))) for c in made.equal[0])
+    assert matched == pytest.approx(other, rel=0.02)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist", "kmnist"])
+def test_sets_in_mnists_format_are_counted_without_their_files(dataset, monkeypatch):
+    monkeypatch.setattr("vaelib.data.mnist.read", lambda name, root: pytest.fail("read"))
+    assert Edition(yaml.safe_load(SHORT) | {"dataset": dataset}).shape == (28, 28)
+
+
+def test_the_digits_are_counted_at_the_size_that_they_are_read_in(digits):
+    assert Edition(yaml.safe_load(SHORT)).shape == digits.shape == (28, 28)
+
+
 def test_settings_are_options_of_a_command():
     assert options({"latent_dim": 2, "encoder_widths": [8, 4], "lr": 0.001, "noise": ""}) == [
         "--latent-dim=2",
@@ -243,3 +266,15 @@ def test_an_edition_that_means_nothing_is_refused_in_one_line(change, expected):
         Edition(yaml.safe_load(EDITION.replace(*change, 1)))
     assert expected in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 4, 100])
+def test_groups_hold_every_run_once_and_none_is_too_large(together):
+    values = dict(edition="tiny", dataset="digits", archs=["linear"], latent_dims=[2, 3, 5], seeds=[0, 1])
+    made = Edition(values | {"together": together})
+    groups = list(made.groups.values())
+    assert sorted(place for places in groups for place in places) == sorted(made.runs)
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+    assert len(groups) == -(-6 // together)
+    if together == 1:
+        assert list(made.groups) == list(made.runs)

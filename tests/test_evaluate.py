@@ -203,6 +203,17 @@ def test_of_too_few_training_images_the_likelihood_is_kept(tmp_path, classifier,
     assert "classifier is missing: class" in report(read(run))
 
 
+def test_of_a_single_image_the_likelihood_is_kept(tmp_path, classifier, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run = train(small_config(tmp_path, epochs=1, held_out=1))
+    found = evaluate(run, depth=SHALLOW, classifier=classifier.path)
+    assert found["measures"]["negative_elbo_nats"]["n"] == 1
+    assert found["measures"]["negative_elbo_nats"]["error"] is None
+    assert found["variance_by_dimension"] == [0, 0]
+    assert found["missing"].keys() == {"classifier"}
+    assert read(run) == found
+
+
 def test_without_a_cache_folder_it_goes_on_with_a_warning(evaluated, run, classifier, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     with pytest.warns(UserWarning, match="features are not kept for the next time"):

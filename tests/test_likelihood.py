@@ -126,6 +126,13 @@ def test_units_are_active_where_the_mean_code_varies(generator):
     assert mu[:, 1].var().item() == pytest.approx(0.04, rel=0.1)  # The threshold is 0.01.
 
 
+def test_the_variance_of_codes_is_numpys_and_that_of_one_code_is_zero(generator):
+    mu = torch.randn(20, 3, generator=generator)
+    np.testing.assert_allclose(likelihood.variances(mu), np.var(mu.double().numpy(), axis=0, ddof=1))
+    assert likelihood.variances(mu[:1]).tolist() == [0, 0, 0]
+    assert not likelihood.active_units(mu[:1]).any()
+
+
 def test_the_two_parts_of_the_kl_sum_to_it(generator):
     mu, logvar = torch.randn(500, 2, generator=generator), torch.full((500, 2), -3.0)
     terms = likelihood.aggregate_terms(mu, logvar, generator)

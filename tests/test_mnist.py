@@ -127,6 +127,29 @@ def test_files_may_lie_unpacked_in_either_layout(small_mnist):
         data.load("mnist", root)
 
 
+@pytest.mark.parametrize("layout", ["", "MNIST/raw"])
+def test_files_that_were_packed_anew_or_unpacked_under_their_name_are_read(small_mnist, layout):
+    root, _, _ = small_mnist
+    expected = data.load("mnist", root).checksum
+    *others, last = sorted((root / "MNIST" / "raw").iterdir())
+    for file in others:
+        before = file.read_bytes()
+        file.write_bytes(gzip.compress(gzip.decompress(before), compresslevel=1))
+        assert file.read_bytes() != before
+    last.write_bytes(gzip.decompress(last.read_bytes()))
+    assert data.load("mnist", root / layout).checksum == expected
+
+
+@pytest.mark.parametrize("file", data.FILES)
+def test_a_file_of_other_images_that_is_well_packed_is_named(small_mnist, file):
+    root, _, _ = small_mnist
+    path = root / "MNIST" / "raw" / file
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content[:-1] + bytes([content[-1] ^ 1])))
+    with pytest.raises(InputError, match=f"{file} is truncated or another file"):
+        data.load("mnist", root)
+
+
 def test_an_unpacked_file_with_other_content_is_named(small_mnist):
     root, _, _ = small_mnist
     unpack(root / "MNIST" / "raw")

@@ -219,6 +219,15 @@ def test_what_might_be_wrong_is_refused_as_array_and_as_tensor(array, expected):
             data.as_images(images, "the images")
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_images_that_were_divided_by_255_twice_are_refused_in_every_precision(kind):
+    """White is 1 / 255 after that, or just above it where it was rounded up."""
+    once = GREY.astype(kind) / kind(255)
+    assert once.max() == 1
+    with pytest.raises(InputError, match="as if divided by 255 twice"):
+        data.as_images(once / kind(255))
+
+
 @pytest.mark.parametrize("images", ["digits", None, [["a"]], 3])
 def test_what_is_no_array_is_refused(images):
     with pytest.raises(InputError, match="accepted are uint8 from 0 to 255"):

@@ -67,12 +67,11 @@ def run(folder, script, *arguments):
 
 
 def test_a_page_has_its_own_title_labels_and_settings(tmp_path):
-    nbformat.write(executed([drawn()]), tmp_path / "run.ipynb")
+    nbformat.write(executed([drawn()]), tmp_path / "conv-d10-s0.ipynb")
     nbformat.write(template(), tmp_path / "train.ipynb")
-    page = tmp_path / "pages" / "conv-d10-s0.ipynb"
-    done = run(tmp_path, "stage.py", "run.ipynb", "train.ipynb", page, "--lacking=pages/equal")
+    done = run(tmp_path, "stage.py", "train.ipynb", "conv-d10-s0.ipynb", "pages", "--lacking=pages/equal")
     assert done.returncode == 0, done.stderr
-    staged = nbformat.read(page, as_version=4)
+    staged = nbformat.read(tmp_path / "pages" / "conv-d10-s0.ipynb", as_version=4)
     nbformat.validate(staged)
     equal = nbformat.read(ROOT / "notebooks" / "equal.ipynb", as_version=4).cells[0].source.splitlines()[0][2:]
     assert staged.cells[0].source == f"# conv, d = 10\n\nWhat you will see, and *{equal}*."
@@ -141,12 +140,13 @@ def test_a_page_that_a_reader_must_not_meet_is_refused(output, expected, tmp_pat
         if part in output:
             output[part] = eval(repr(output[part]).replace("{here}", str(tmp_path)))
     nbformat.write(executed([output]), tmp_path / "run.ipynb")
+    nbformat.write(executed([drawn()]), tmp_path / "good.ipynb")
     nbformat.write(template(), tmp_path / "train.ipynb")
-    done = run(tmp_path, "stage.py", "run.ipynb", "train.ipynb", "pages/conv-d10-s0.ipynb")
+    done = run(tmp_path, "stage.py", "train.ipynb", "run.ipynb", "good.ipynb", "pages")
     assert done.returncode == 1
     assert expected in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "pages").exists()
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == ["good.ipynb"]
 
 
 @pytest.mark.parametrize("here", ["/app", "/src", "/"])

@@ -23,15 +23,11 @@ def notebook(*sources, parameters="runs = []"):
 
 
 def execute(template, out, parameters, **environment):
-    command = [
-        sys.executable,
-        str(ROOT / "workflow" / "execute.py"),
-        str(template),
-        str(out),
-        "-p",
-        json.dumps(parameters),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, cwd=out.parent, env=os.environ | environment)
+    """The template executed as one notebook, or as several of as many sets of parameters."""
+    outs, sets = (out, parameters) if isinstance(out, list) else ([out], [parameters])
+    command = [sys.executable, str(ROOT / "workflow" / "execute.py"), str(template), *map(str, outs)]
+    command += [f"--parameters={json.dumps(own)}" for own in sets]
+    return subprocess.run(command, capture_output=True, text=True, cwd=template.parent, env=os.environ | environment)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +111,38 @@ def test_a_notebook_is_executed_with_its_parameters(tmp_path):
     assert not (tmp_path / "other.ipynb").exists()
 
 
+def test_notebooks_of_one_kernel_do_not_see_each_other_and_one_that_fails_stops_no_other(tmp_path):
+    source = "print(k2, 'left' in globals(), len(In))\nleft = 1\nassert k2 != 2, 'two'"
+    nbformat.write(notebook(source, parameters="k2 = 1.0"), tmp_path / "in.ipynb")
+    outs = [tmp_path / f"{name}.ipynb" for name in "abcd"]
+    done = execute(tmp_path / "in.ipynb", outs, [{"k2": value} for value in (1, 2, 3, 4)])
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"{tmp_path / 'in.ipynb'} in {outs[1]}: AssertionError: two"
+    pages = [nbformat.read(out, as_version=4) for out in outs]
+    # Each begins to count at 1: the parameters, those given, and the cell that prints.
+    said = ["1 False 4", "2 False 4", "3 False 4", "4 False 4"]
+    assert [page.cells[-1].outputs[0].text.strip() for page in pages] == said
+    assert [page.cells[-1].execution_count for page in pages] == [3] * 4
+
+
+def test_notebooks_without_parameters_of_their_own_are_refused(tmp_path):
+    nbformat.write(notebook("1"), tmp_path / "in.ipynb")
+    done = execute(tmp_path / "in.ipynb", [tmp_path / "a.ipynb", tmp_path / "b.ipynb"], [{}])
+    assert done.returncode == 2
+    assert done.stderr == "1 sets of parameters for 2 notebooks: accepted is one -p for each\n"
+
+
 def test_a_page_of_a_machine_without_a_home_is_no_fault(tmp_path):
     """matplotlib complains there of the folder for its cache."""
     drawing = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     template = notebook(drawing)
     nbformat.write(template, tmp_path / "in.ipynb")
     nowhere = dict(HOME="/dev/null", XDG_CACHE_HOME=str(tmp_path / "cache"), MPLCONFIGDIR="/dev/null/x")
-    done = execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, **nowhere)
+    done = execute(tmp_path / "in.ipynb", tmp_path / "page.ipynb", {}, **nowhere)
     assert done.returncode == 0, done.stderr
-    outputs = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs
+    outputs = nbformat.read(tmp_path / "page.ipynb", as_version=4).cells[-1].outputs
     assert any("Matplotlib created a temporary cache directory" in output.get("text", "") for output in outputs)
-    command = [sys.executable, str(ROOT / "workflow" / "stage.py"), "out.ipynb", "in.ipynb", "pages/page.ipynb"]
+    command = [sys.executable, str(ROOT / "workflow" / "stage.py"), "in.ipynb", "page.ipynb", "pages"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = nbformat.read(tmp_path / "pages" / "page.ipynb", as_version=4)

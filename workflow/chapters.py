@@ -37,7 +37,8 @@ MODEL = re.compile(r"pages/([^/]+)-d\d+-s\d+")
 class Page:
     """What a page is made of, and what has to be there before.
 
-    trained and evaluated are places of runs, as in edition.runs; template and files are paths.
+    trained and evaluated are places of runs, as in edition.runs; template and files are paths. Pages of one batch are
+    executed by one job, one after the other.
     """
 
     template: str
@@ -45,23 +46,42 @@ class Page:
     trained: list[str]
     evaluated: list[str]
     files: list[str]
+    batch: str
 
 
 def pages(edition: Edition) -> dict[str, Page]:
     """The edition's pages by name: its chapters in their order, then a page for each model of the first seed."""
-    found = {}
+    found, changed = {}, dict(edition.values.chapters)
     for file in files_of(published()):
-        if template_of(file) and (made := chapter(template_of(file), edition)):
-            found[file.removeprefix("pages/")] = made
+        name = file.removeprefix("pages/")
+        if template_of(file) and (made := chapter(template_of(file), edition, changed.get(name, {}))):
+            found[name] = made
+            changed.pop(name, None)
+    if changed:
+        raise InputError(f"chapters.{next(iter(changed))}: accepted are the edition's chapters, {', '.join(found)}")
+    group_of = {place: group for group, places in edition.groups.items() for place in places}
     for c in edition.grid:
         if c.seed == edition.seeds[0]:
-            found[c.cell_id] = Page("notebooks/train.ipynb", all_settings(c), [edition.place(c)], [], [])
+            place, name = edition.place(c), c.cell_id
+            batch = name if group_of[place] == place else group_of[place]
+            found[name] = Page("notebooks/train.ipynb", all_settings(c), [place], [], [], batch)
     return found
 
 
-def chapter(template: str, edition: Edition) -> Page | None:
-    """The chapter that is made from the template; None where the edition does not ask for what it needs."""
-    known = parameters(read(template))
+def batches(found: dict[str, Page]) -> dict[str, list[str]]:
+    """Name of each batch -> names of its pages."""
+    named = {}
+    for name, page in found.items():
+        named.setdefault(page.batch, []).append(name)
+    return named
+
+
+def chapter(template: str, edition: Edition, changed: dict[str, Any]) -> Page | None:
+    """The chapter that is made from the template, some of its own parameters changed.
+
+    None where the edition does not ask for what it needs.
+    """
+    known, name = parameters(read(template)), Path(template).stem
     grid, sizes, ablated = ([edition.place(c) for c in own] for own in (edition.grid, edition.sizes, edition.ablated))
     has = {
         "evaluated": edition.evaluated,
@@ -84,10 +104,17 @@ def chapter(template: str, edition: Edition) -> Page | None:
         "data_root": edition.data_root,
         "runs_root": f"{edition.build}/runs",
     }
+    own = {key: value for key, value in known.items() if key not in values and key not in has}
+    for key, value in changed.items():
+        if key not in own:
+            raise InputError(f"chapters.{name}.{key}: accepted are {', '.join(own) or 'none, it has no parameters'}")
+        if type(value) is not type(own[key]):
+            raise InputError(f"chapters.{name}.{key} {value!r}: accepted is a value such as {own[key]!r}")
     trained = (grid if "runs" in known else []) + (ablated if "lines" in known else [])
     evaluated = list(dict.fromkeys((grid if "evaluated" in known else []) + (sizes if "sizes" in known else [])))
     files = [values[name] for name in ("lines", "sizes", "speed") if name in known and values[name]]
-    return Page(template, {name: values[name] for name in known if name in values}, trained, evaluated, files)
+    given = {key: value for key, value in values.items() if key in known} | changed
+    return Page(template, given, trained, evaluated, files, batch=name)
 
 
 def read(path: str | Path) -> NotebookNode:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, StrictBool, StrictStr, Validati
 from vaelib.config import ARCHS, DATASETS, OWN_IMAGES, InputError, TrainingConfig, as_text
 
 # What the edition itself decides, and its settings therefore may not name.
-DECIDED = {"dataset", "arch", "latent_dim", "seed", "runs_root"}
+DECIDED = {"dataset", "arch", "latent_dim", "seed", "runs_root", "name"}
 # The lines that every ablation has beside its changes.
 ALWAYS = {"tuned": {}, "the textbook model": {"preset": "textbook"}}
 
@@ -165,6 +165,8 @@ class Values(Part):
         Evaluation()
     )
     equal: StrictBool | None = None
+    together: whole(1, 1000) = 1
+    chapters: dict[str, dict[str, Any]] = {}
     sizes: Sizes | None = None
     ablation: Ablation | None = None
 
@@ -177,6 +179,7 @@ class Edition:
     sized     every architecture at further sizes
     ablation  arch -> change -> configs
     runs      place -> config of every run, where a place is its folder in build/EDITION: runs/mnist/conv-d2-s0
+    groups    name -> places of the runs that one process trains, then one evaluates, then one draws the pages of
     """
 
     def __init__(self, values: dict[str, Any]):
@@ -198,6 +201,7 @@ class Edition:
         self.ablated = [c for changes in self.ablation.values() for configs in changes.values() for c in configs]
         self.runs = {self.place(c): c for c in [*self.grid, *self.sizes, *self.ablated]}
         self.evaluated = {self.place(c): c for c in [*self.grid, *self.sizes]} if own.evaluation else {}
+        self.groups = self._groups()
         self.classifier = f"runs/{self.grid[0].run_path.parent.name}/classifier-s0"
 
     def config(self, arch: str, latent_dim: int, seed: int, root: str = "runs", **changed) -> TrainingConfig:
@@ -208,6 +212,18 @@ class Edition:
     def place(self, c: TrainingConfig) -> str:
         """The run's folder in build/EDITION."""
         return c.run_path.relative_to(self.build).as_posix()
+
+    def _groups(self) -> dict[str, list[str]]:
+        """As many groups as it takes for none to have more than `together` runs; the large models fall on all of them.
+
+        Starting Python takes longer than a small model takes to train. Where models are large each is a group of its
+        own, so that one that fails holds up no other.
+        """
+        places = list(self.runs)
+        count = -(-len(places) // self.values.together)
+        if count == len(places):
+            return {place: [place] for place in places}
+        return {f"models-{index + 1}": places[index::count] for index in range(count)}
 
     def _equal(self) -> list[tuple[TrainingConfig, TrainingConfig]]:
         first, *others = self.values.archs
@@ -251,12 +267,12 @@ class Edition:
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the images; the known sets are not read for it."""
-        if self.dataset in DATASETS:
-            return 28, 28
+        """Height and width of the images; a set in MNIST's format, which may have to be downloaded, is not read."""
         from vaelib import data
 
-        return data.load(self.dataset).shape
+        if self.dataset in data.MNIST_LIKE:
+            return data.MNIST_SHAPE
+        return data.load(self.dataset, self.data_root or None).shape
 
     def _ablation(self) -> dict[str, dict[str, list[TrainingConfig]]]:
         part = self.values.ablation
@@ -315,13 +331,15 @@ class Edition:
 
 
 def all_settings(c: TrainingConfig) -> dict[str, Any]:
-    """What `vaelib train` and notebooks/train.ipynb are given: what decides the weights, and where files lie."""
-    return c.settings() | {"data_root": c.data_root, "runs_root": c.runs_root}
+    """What `vaelib train` and notebooks/train.ipynb are given: what decides the weights, what is kept, and where."""
+    extras = {name: value for name, value in c.extras().items() if value}
+    return c.settings() | extras | {"data_root": c.data_root, "runs_root": c.runs_root}
 
 
 def options(values: dict[str, Any]) -> list[str]:
-    """Settings as options of a vaelib command."""
-    return [f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items()]
+    """Settings as options of a vaelib command; one that is true is a flag without a value."""
+    texts = {name: "" if value is True else f"={as_text(value)}" for name, value in values.items()}
+    return [f"--{name.replace('_', '-')}{text}" for name, text in texts.items()]
 
 
 def in_one_line(error: ValidationError) -> str:

@@ -40,21 +40,24 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    executed: Path,
     template: Path,
-    page: Path,
+    executed: Annotated[list[Path], typer.Argument(metavar="EXECUTED...")],
+    pages: Path,
     lacking: Annotated[list[str], typer.Option(help="A page that the book is without; links to it go.")] = [],  # noqa: B006
 ):
-    """Stage the EXECUTED notebook, made from the TEMPLATE, as the PAGE."""
-    ran = nbformat.read(executed, as_version=4)
-    problems = [f"{executed}: {fault}" for fault in faults(ran)]
-    try:
-        made = None if problems else staged(ran, nbformat.read(template, as_version=4), page.stem, lacking)
-    except ValueError as error:
-        problems = [f"{executed}: {error}"]
+    """Stage the EXECUTED notebooks, made from the TEMPLATE, in the folder PAGES; one that is refused stops no other."""
+    form, problems = nbformat.read(template, as_version=4), []
+    for path in executed:
+        ran = nbformat.read(path, as_version=4)
+        found = [f"{path}: {fault}" for fault in faults(ran)]
+        try:
+            if not found:
+                write(staged(ran, form, path.stem, lacking), pages / path.name)
+        except ValueError as error:
+            found = [f"{path}: {error}"]
+        problems += found
     if problems:
         sys.exit("\n".join(problems))
-    write(made, page)
 
 
 def faults(notebook: NotebookNode) -> Iterator[str]:

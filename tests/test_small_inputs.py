@@ -1,0 +1,118 @@
+"""Uses that go through several rooms: studies of what an edition left behind, a run of many settings."""
+
+import json
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from vaelib import results
+from vaelib.config import InputError, TrainingConfig, as_text
+from workflow.chapters import parameters
+from workflow.edition import Edition
+
+EDITION = """
+edition: tiny
+dataset: digits
+archs: [linear, conv]
+latent_dims: [2, 10]
+seeds: [0, 1]
+settings: {epochs: 1, encoder_widths: [8]}
+sizes: {latent_dim: 2, parameters: [15_000]}
+ablation:
+  settings: {held_out: 200}
+  latent_dims: [2]
+  seeds: [0, 1]
+  changes: {linear: {ReLU: {activation: relu}}}
+"""
+STUDIES = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+OVER_RUNS = [name for name, template in STUDIES.items() if "runs_root" in parameters(template) and name != "train"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folders of a finished edition as far as a study opens them: settings, an end, the files of its records."""
+    folder = tmp_path_factory.mktemp("finished")
+    edition = Edition(yaml.safe_load(EDITION))
+    build = folder / edition.build
+    for place, config in edition.runs.items():
+        made_of = {"data_sha256": "0", "parameters": 1, "precision": "float32"}
+        (build / place).mkdir(parents=True)
+        (build / place / "config.json").write_text(json.dumps({"settings": config.settings(), "provenance": made_of}))
+        (build / place / "model.safetensors").touch()
+    for name, content in edition.records().items():
+        (build / name).write_text(json.dumps(content))
+    return folder, edition
+
+
+@pytest.fixture
+def built(finished, monkeypatch):
+    monkeypatch.chdir(finished[0])
+    return finished[1]
+
+
+def test_under_the_runs_of_an_edition_lies_its_grid_and_no_other_run(built):
+    runs = results.find_runs([], f"{built.build}/runs", "digits")
+    assert [run.config.cell_id for run in runs] == [c.cell_id for c in built.grid]
+    assert [run.config.settings() for run in runs] == [c.settings() for c in built.grid]
+
+
+def test_beside_the_runs_of_an_edition_lie_its_ablation_and_its_sizes(built):
+    root = f"{built.build}/runs"
+    lines = results.read_lines("", root)
+    assert {arch: list(changes) for arch, changes in lines.items()} == {
+        "linear": ["tuned", "the textbook model", "ReLU"]
+    }
+    for paths in lines["linear"].values():
+        assert len(results.find_runs(paths, "", "")) == 2
+    equal, sized = results.read_sizes("", root)
+    assert {arch: len(runs) for arch, runs in equal.items()} == {"conv": 2 * len(built.equal)}
+    assert [run.config.arch for run in sized] == ["linear", "linear", "conv", "conv"]
+
+
+@pytest.mark.parametrize("name", OVER_RUNS)
+def test_a_study_finds_the_runs_of_an_edition_by_their_folder_and_data_set(name, built, monkeypatch):
+    """As `papermill -p runs_root build/tiny/runs -p dataset digits`, up to where it has found its runs."""
+
+    class Found(Exception):
+        pass
+
+    def finding(original):
+        def found(*arguments):
+            assert original(*arguments)
+            raise Found
+
+        return found
+
+    for room, function in ((results, "find_runs"), (results, "read_lines"), (results, "read_sizes")):
+        monkeypatch.setattr(room, function, finding(getattr(room, function)))
+    given, opening, *_ = [cell.source for cell in STUDIES[name].cells if cell.cell_type == "code"]
+    namespace = {}
+    exec(given, namespace)
+    for parameter, value in {"runs_root": f"{built.build}/runs", "dataset": "digits"}.items():
+        if parameter in namespace:
+            namespace[parameter] = value
+    with pytest.raises(Found):
+        exec(opening, namespace)
+
+
+@pytest.mark.parametrize("folder", ["ablation", "sized"])
+def test_runs_that_do_not_compare_are_refused_by_what_they_differ_in(built, folder):
+    with pytest.raises(InputError, match=r"(runs with preset textbook and tuned do not|differ in .*encoder_widths)"):
+        results.find_runs([], f"{built.build}/{folder}", "digits")
+
+
+def test_a_run_with_long_values_for_all_its_settings_has_a_folder_of_its_own(tmp_path):
+    """A file system takes names of 255 bytes, and a run that is trained again adds to its name for a while."""
+    long = dict(
+        encoder_widths=[*range(1001, 1009)], decoder_widths=[*range(2001, 2009)], k1=1.000000123, k2=1.23456789,
+        lr=0.00123456789, schedule="onecycle:0.123456789012", noise="salt-pepper:0.123456789012345", epochs=99_999,
+        batch_size=59_999, held_out=29_999, activation="leaky-relu", norm="batch", output_bias="mean",
+        precision="bfloat16", threads=256,
+    )  # fmt: skip
+    assert len("-".join(f"{name}{as_text(value, '.')}" for name, value in long.items())) > 255
+    configs = [TrainingConfig(runs_root=str(tmp_path), **long | {"threads": threads}) for threads in (255, 256)]
+    assert len({config.run_name for config in configs}) == 2
+    for config in configs:
+        config.run_path.with_name(f".{config.run_name}.next").mkdir(parents=True)
