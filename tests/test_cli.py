@@ -156,7 +156,7 @@ def test_a_tilde_that_the_shell_leaves_is_the_home_folder(run, tmp_path):
 def test_a_stopped_training_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["train", *QUICK, f"--runs-root={tmp_path}"]) == 130
-    assert lines(capsys)[1][-1] == "vaelib: interrupted; a training goes on where it was when asked for again"
+    assert lines(capsys)[1][-1] == "vaelib: interrupted; vaelib train goes on where it was when asked for again"
 
 
 def test_a_run_is_renewed_where_that_is_asked_for(run, monkeypatch, capsys):

@@ -116,8 +116,10 @@ def test_only_data_set_architectures_dimensions_and_seeds_are_required():
     assert not bare.evaluated
 
 
-def test_an_edition_that_counts_no_parameters_is_read_without_torch():
-    code = f"import sys, yaml; from workflow.edition import Edition; Edition(yaml.safe_load({SHORT!r}))"
+@pytest.mark.parametrize("archs", ["[linear]", "[linear, conv]"])
+def test_an_edition_of_a_known_set_is_read_without_torch(archs):
+    text = SHORT.replace("[linear]", archs)
+    code = f"import sys, yaml; from workflow.edition import Edition; Edition(yaml.safe_load({text!r}))"
     assert os.system(f'cd "{ROOT}" && "{os.sys.executable}" -c "{code}; sys.exit(\'torch\' in sys.modules)"') == 0
 
 
@@ -165,7 +167,7 @@ def test_a_known_set_of_another_size_is_counted_at_its_own(monkeypatch, clothes)
     """As one that is added to the known sets: its name, and how it is read."""
     splits = (clothes.train_images, clothes.train_labels, clothes.test_images, clothes.test_labels)
     for module in ("vaelib.config", "vaelib.data.sets", "workflow.edition"):
-        monkeypatch.setattr(f"{module}.DATASETS", ("mnist", "clothes"))
+        monkeypatch.setattr(f"{module}.DATASETS", {"mnist": (28, 28), "clothes": (12, 12)})
     monkeypatch.setattr("vaelib.data.mnist.read", lambda name, root: (*splits, clothes.class_names))
     values = yaml.safe_load(SHORT.replace("[linear]", "[linear, conv]")) | {"dataset": "clothes"}
     made = Edition(values)

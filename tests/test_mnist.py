@@ -58,6 +58,17 @@ def test_digits_are_split_evenly_by_class(digits):
     assert digits.test_labels.bincount().min() >= 35
 
 
+def test_digits_are_scikit_learns_in_its_own_split():
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    split = train_test_split(bunch.images, bunch.target, test_size=0.2, random_state=0, stratify=bunch.target)
+    with np.load(mnist.DIGITS) as arrays:
+        for name, expected in zip(("train_images", "test_images", "train_labels", "test_labels"), split, strict=True):
+            np.testing.assert_array_equal(arrays[name], expected)
+
+
 def test_digits_keep_the_look_of_the_originals(digits):
     """Averaged back over blocks, the enlarged images correlate with scikit-learn's."""
     from sklearn.datasets import load_digits

@@ -8,6 +8,8 @@ import yaml
 from conftest import ROOT
 
 from vaelib import results
+from vaelib.cli import main
+from vaelib.cli.images import written_to
 from vaelib.config import InputError, TrainingConfig, as_text
 from workflow.chapters import parameters
 from workflow.edition import Edition
@@ -116,3 +118,25 @@ def test_a_run_with_long_values_for_all_its_settings_has_a_folder_of_its_own(tmp
     assert len({config.run_name for config in configs}) == 2
     for config in configs:
         config.run_path.with_name(f".{config.run_name}.next").mkdir(parents=True)
+
+
+def test_a_path_with_a_tilde_leads_home_in_every_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.toml").write_text('dataset = "digits"\nepochs = 1\nencoder_widths = 8\nruns_root = "~/runs"\n')
+    assert main(["train", "--config=~/c.toml"]) == 0
+    run = "~/runs/digits/linear-d2-s0-epochs1-encoder_widths8"
+    for command in (
+        ["generate", run, "--out=~/a.npy"],
+        ["data", "digits:test", "--out=~/b.npy"],
+        ["draw", run, "losses", "--out=~/c.png"],
+    ):
+        assert main(command) == 0, capsys.readouterr().err
+    assert main(["info", "~/runs/digits/classifier-s0"]) == 2
+    assert "is a classifier" not in capsys.readouterr().err
+    assert {"a.npy", "b.npy", "c.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_long_name_of_a_run_leaves_room_for_the_end_of_a_files_name():
+    assert written_to(None, 240 * "x", "-reconstructions.png").name == 200 * "x" + "-reconstructions.png"

@@ -101,7 +101,7 @@ def make(project, target):
 
 
 def planned(project) -> set[str]:
-    """What a build would run now: names of rules, with the page where there is one. Each model is a batch of its own."""
+    """What a build would run now: rules, with the page where there is one. Each model is a batch of its own."""
     code, said = snakemake(project, "report", EVALUATED, "--dry-run", *LISTED)
     assert code == 0, said
     jobs, rule = set(), ""

@@ -78,7 +78,8 @@ ARCHS = {
         presets={"tuned": _CONVBN, "textbook": _CONVBN}, widths=(1, 2), hidden=True, colour="#009E73", marker="^"
     ),
 }
-DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
+# The known sets, and the height and width of their images.
+DATASETS = {"mnist": (28, 28), "fashion-mnist": (28, 28), "kmnist": (28, 28), "digits": (28, 28)}
 OWN_IMAGES = "the path of a folder with a folder of images for each class, of an .npz file, or of four IDX files"
 NOISES = ("salt-pepper", "gaussian")
 # What other programs call some of the settings.
@@ -137,6 +138,8 @@ def checked(f: dataclasses.Field, value):
         return value
     if isinstance(value, str):
         value = [part for part in value.strip(" []()").split(",") if part.strip()]
+    if isinstance(value, int) and not isinstance(value, bool):  # papermill and YAML read one width as a number
+        value = [value]
     if not isinstance(value, list | tuple) or len(value) > 8:
         raise InputError(f"{f.name} {value!r}: accepted is a list of at most 8 widths, such as 512,256 or [512, 256]")
     return tuple(number(item, int) for item in value)
@@ -436,7 +439,7 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
 
 def _text(path: str | os.PathLike) -> str:
     try:
-        return Path(path).read_text("utf-8-sig")
+        return Path(expanded(path)).read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no file of text in UTF-8: {error}") from error
 

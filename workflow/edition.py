@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, StrictBool, StrictStr, ValidationError, model_validator
 
 from vaelib.config import ARCHS, DATASETS, OWN_IMAGES, InputError, TrainingConfig, as_text
+from vaelib.sizes import COUNTS, scaled_to
 
 # What the edition itself decides, and its settings therefore may not name.
 DECIDED = {"dataset", "arch", "latent_dim", "seed", "runs_root", "name"}
@@ -245,11 +246,9 @@ class Edition:
 
     def _matched(self, key: str, arch: str, latent_dim: int, parameters: int) -> list[TrainingConfig]:
         """A config for each seed, its widths scaled to that many parameters; one that the grid has is the grid's."""
-        from vaelib import models  # importing torch takes seconds, and not every edition counts parameters
-
-        own = dict(dataset=self.values.dataset, runs_root=f"{self.build}/sized")
+        settings = self.values.settings | dict(dataset=self.values.dataset, runs_root=f"{self.build}/sized")
         try:
-            found = models.match_parameters(arch, latent_dim, parameters, self.shape, **self.values.settings | own)
+            found = scaled_to(parameters, self._parameters, arch, latent_dim, **settings)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
         grid = {c.run_name: c for c in self.grid}
@@ -257,22 +256,20 @@ class Edition:
         return [grid.get(c.run_name, c) for c in configs]
 
     def _parameters(self, c: TrainingConfig) -> int:
-        import torch
+        if c.arch in COUNTS:
+            return COUNTS[c.arch](c, self.shape)
+        from vaelib import models  # importing torch takes seconds, and most editions do without
 
-        from vaelib import models
-
-        shape = self.shape
-        with torch.device("meta"):  # a model without memory
-            return models.count_parameters(models.build(c, shape))
+        return models.count_of(c, self.shape)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the images; a set in MNIST's format, which may have to be downloaded, is not read."""
+        """Height and width of the images; a known set, which may have to be downloaded, is not read for it."""
+        if self.dataset in DATASETS:
+            return DATASETS[self.dataset]
         from vaelib import data
 
-        if self.dataset in data.MNIST_LIKE:
-            return data.MNIST_SHAPE
-        return data.load(self.dataset, self.data_root or None).shape
+        return data.load(self.dataset).shape
 
     def _ablation(self) -> dict[str, dict[str, list[TrainingConfig]]]:
         part = self.values.ablation

@@ -43,6 +43,10 @@ def main(
     if len(values) != len(outs):
         stop(2, [f"{len(values)} sets of parameters for {len(outs)} notebooks: accepted is one -p for each"])
 
+    # A kernel, too, imports the project's own packages, whatever else PYTHONPATH names.
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
     failed, code = [], 0
     with kernel(notebook.metadata.kernelspec.name) as manager:
         for out, own in zip(outs, values, strict=True):

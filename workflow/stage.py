@@ -29,10 +29,12 @@ from workflow.sources import cell_code
 PLOTLY = "application/vnd.plotly.v1+json"
 GIVEN = ("parameters", "injected-parameters")
 WHERE = {"data_root", "runs_root"}  # parameters that say where things lie, not what they are
-# What matplotlib says of a machine without a folder for its cache, or where it starts for the first time.
+# What is said on a machine without a folder for a cache: by matplotlib, also where it starts for the first time, and of
+# features that are not kept, where the line of code follows that asked for them.
 NOISE = re.compile(
     r"(mkdir -p failed for path .*|.* is not a writable directory"
-    r"|Matplotlib (created a temporary cache directory|is building the font cache).*)"
+    r"|Matplotlib (created a temporary cache directory|is building the font cache).*"
+    r"|.*UserWarning: features are not kept for the next time: .*|  .*evaluation\.remembered\(.*)"
 )
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -73,5 +73,5 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # Some versions of typer answer Ctrl-C so themselves, without a word.
-        message = "interrupted; a training goes on where it was when asked for again"
+        message = "interrupted; vaelib train goes on where it was when asked for again"
     return code, message

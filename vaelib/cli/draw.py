@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from vaelib.cli.images import learnt_images, refuse_existing, unknown_class
+from vaelib.cli.images import learnt_images, refuse_existing, unknown_class, written_to
 from vaelib.cli.options import ClassifierPath, DataRoot, RunPath
 from vaelib.config import InputError
 
@@ -143,7 +143,7 @@ def draw(
     matplotlib.use("Agg")
     loaded = training.load(run)
     loaded.require_finished()
-    out = out or Path(f"{loaded.path.name}-figures" if what is What.all else f"{loaded.path.name}-{what.value}.png")
+    out = written_to(out, loaded.path.name, "-figures" if what is What.all else f"-{what.value}.png")
     refuse_existing(out)
     figures = Figures(loaded, data_root)
     if what is What.all:

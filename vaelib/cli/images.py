@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from vaelib.cli.options import DataRoot
-from vaelib.config import DATASETS, InputError, dataset_name
+from vaelib.config import DATASETS, InputError, dataset_name, expanded
 
 
 class Format(enum.StrEnum):
@@ -118,7 +118,7 @@ def learnt_images(run, data_root: str):
 def destination(out: Path | None, name: str, format: Format, ink: Ink | None) -> Path:
     """Where images of that name go; InputError for what does not fit the format, and for what is there already."""
     suffix = {"npy": ".npy", "grid": ".png"}.get(format.value, "")
-    out = out or Path(f"{name}{suffix}")
+    out = written_to(out, name, suffix)
     if out.suffix != suffix and (suffix or out.suffix in (".png", ".jpg", ".jpeg", ".npy")):
         wanted = f"a file that ends in {suffix}" if suffix else "the name of a folder"
         raise InputError(f"out {out}: accepted with --format {format.value} is {wanted}")
@@ -126,6 +126,11 @@ def destination(out: Path | None, name: str, format: Format, ink: Ink | None) ->
         raise InputError(f"ink {ink.value}: accepted with --format png, jpg and grid, as npy holds numbers")
     refuse_existing(out)
     return out
+
+
+def written_to(out: Path | None, name: str, end: str) -> Path:
+    """The path that was given, its ~ expanded; by default the name, cut where a file system would refuse it."""
+    return Path(expanded(out)) if out else Path(f"{name[:200]}{end}")
 
 
 def refuse_existing(out: Path):

@@ -60,7 +60,7 @@ def _say(message: str):
 def _train_options() -> inspect.Signature:
     """Each field of TrainingConfig as an option of ``vaelib train``, so that there is one list of settings."""
     kind = inspect.Parameter.KEYWORD_ONLY
-    file = typer.Option(help="File of these settings: TOML, with _ for -, or .ini, under any [section].", exists=True)
+    file = typer.Option(help="File of these settings: TOML, with _ for -, or .ini, under any [section].")
     parameters = [
         inspect.Parameter("config", kind, default=None, annotation=Annotated[Optional[Path], file]),  # noqa: UP045
         inspect.Parameter("renew", kind, default=False, annotation=Renew),

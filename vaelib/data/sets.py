@@ -92,10 +92,10 @@ def from_arrays(
     """
     if (test_images is None) != (test_labels is None):
         raise InputError(f"{name} has test images without labels or the reverse: accepted are both or neither")
-    x = _bytes(images, name)
+    x = as_bytes(images, name)
     words, in_test = _words(labels, len(x), name), None
     if test_images is not None:
-        test = _bytes(test_images, name)
+        test = as_bytes(test_images, name)
         if test.shape[2:] != x.shape[2:]:
             raise InputError(f"{name} has images of the sides {x.shape[2]} and {test.shape[2]}: accepted is one side")
         words = np.concatenate([words, _words(test_labels, len(test), name)])
@@ -120,7 +120,8 @@ def from_arrays(
     return ImageData(name, *_fair(x[~in_test], y[~in_test]), *_fair(x[in_test], y[in_test]), names)
 
 
-def _bytes(images: np.ndarray | Tensor, source: str) -> Tensor:
+def as_bytes(images: np.ndarray | Tensor, source: str = "images") -> Tensor:
+    """What as_images takes, as uint8 on the CPU, (N, 1, h, w); floats are rounded."""
     x = as_images(images, source).detach().cpu()
     return x if x.dtype == torch.uint8 else (x * 255).round().to(torch.uint8)
 
@@ -246,7 +247,7 @@ def as_images(images: np.ndarray | Tensor, source: str = "images") -> Tensor:
         raise InputError(f"{source} has pixels that are not a number, or infinite: accepted are floats from 0 to 1")
     if low < -ROUNDING or high > 1 + ROUNDING:
         raise InputError(f"{source} has floats from {low:.9g} to {high:.9g}: accepted are floats from 0 to 1, or uint8")
-    if 0 < high <= 1 / 255:
+    if 0 < high <= (1 + ROUNDING) / 255:
         raise InputError(f"{source} has floats up to {high:g}, as if divided by 255 twice: accepted is 0 to 1")
     return x.float() if low >= 0 and high <= 1 else x.clamp(0, 1).float()
 

@@ -1,14 +1,14 @@
 """Models from settings: built with fresh weights, counted, and scaled to a number of parameters."""
 
-import dataclasses
 import math
 
 import torch
 from torch import nn
 
-from vaelib.config import InputError, TrainingConfig
+from vaelib.config import TrainingConfig
 from vaelib.models import archs
 from vaelib.models.vae import VAE
+from vaelib.sizes import COUNTS, scaled_to
 
 
 def build(config: TrainingConfig, shape: tuple[int, int] = (28, 28), pixel_mean: float = 0.5) -> VAE:
@@ -49,34 +49,12 @@ def match_parameters(
 
     settings are further settings of TrainingConfig. InputError where no whole widths come that close.
     """
-    base = TrainingConfig(arch=arch, latent_dim=latent_dim, **settings)
-    names = ("encoder_widths", "decoder_widths", "hidden_widths")
+    return scaled_to(budget, lambda config: count_of(config, shape), arch, latent_dim, **settings)
 
-    def counted(config: TrainingConfig) -> int:
-        with torch.device("meta"):  # a model without memory
-            return count_parameters(build(config, shape))
 
-    def scaled(scale: float) -> tuple[int, TrainingConfig]:
-        widths = {name: [max(1, round(scale * width)) for width in getattr(base, name)] for name in names}
-        config = dataclasses.replace(base, **widths)
-        return counted(config), config
-
-    low, high = 2.0**-12, 1.0
-    widest = 8192 / max(max(getattr(base, name), default=1) for name in names)
-    while scaled(high)[0] < budget and high < widest:
-        high = min(2 * high, widest)
-    while high - low > 1e-6 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if scaled(middle)[0] < budget else (low, middle)
-    candidates = [scaled(low), scaled(high)]
-    found, config = candidates[0]
-    # A hidden unit more is a finer step than a channel more.
-    while found < budget < candidates[1][0] and config.hidden_widths:
-        first, *rest = config.hidden_widths
-        config = dataclasses.replace(config, hidden_widths=(first + 1, *rest))
-        found = counted(config)
-        candidates.append((found, config))
-    found, config = min(candidates, key=lambda pair: abs(pair[0] - budget))
-    if abs(found - budget) > 0.02 * budget:
-        raise InputError(f"budget {budget:,}: the nearest {arch} at latent_dim {latent_dim} has {found:,} parameters")
-    return config
+def count_of(config: TrainingConfig, shape: tuple[int, int] = (28, 28)) -> int:
+    """How many parameters the config's model has for images of that shape; nothing is allocated for it."""
+    if config.arch in COUNTS:
+        return COUNTS[config.arch](config, shape)
+    with torch.device("meta"):
+        return count_parameters(build(config, shape))

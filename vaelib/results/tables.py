@@ -14,13 +14,16 @@ from vaelib.training.run import Run
 BY_PRESET = set(ARCHS["linear"].presets["tuned"]) | {"decoder_widths"}
 
 
-def find_runs(paths: list[str], runs_root: str, dataset: str) -> list[Run]:
+def find_runs(paths: list[str] | str, runs_root: str, dataset: str) -> list[Run]:
     """Finished runs in the order of the grid: those at the paths, or all of the dataset under runs_root.
+
+    papermill's -p gives several paths as one text, separated by commas.
 
     InputError when there is none, when one comes twice, when they differ in what no preset decides, or two of one
     arch and latent_dim in more than the seed: a table that averages over seeds must not average over anything else.
     """
     root = Path(expanded(runs_root)) / dataset_name(dataset)
+    paths = [path for path in paths.split(",") if path] if isinstance(paths, str) else paths
     runs = [Run.load(path) for path in paths or trained(root)]
     if not runs:
         above = Path("..", root)  # A notebook's working folder is its own, those of most commands the one above.
@@ -125,7 +128,15 @@ def table_of(runs: list[Run], measure: Callable[[Run], dict[str, float]]) -> pd.
 
 
 def by_cell(table: pd.DataFrame, columns: dict[str, str], digits: int = 2) -> pd.DataFrame:
-    """Columns of table_of, renamed, as means over seeds with their standard deviation, and n; a row for each cell."""
+    """Columns of table_of, renamed, as means over seeds with their standard deviation, and n; a row for each cell.
+
+    InputError where a seed of a model comes twice.
+    """
+    twice = table[table.duplicated(["arch", "latent_dim", "seed"])]
+    if len(twice):
+        raise InputError(
+            f"{', '.join(map(_cell, twice.itertuples()))} twice in a table over seeds: give each seed once"
+        )
     rows = {}
     for cell, own in table.groupby(["arch", "latent_dim"], sort=False):
         values = {title: mean_and_deviation(own[column], digits) for column, title in columns.items()}
@@ -133,6 +144,10 @@ def by_cell(table: pd.DataFrame, columns: dict[str, str], digits: int = 2) -> pd
     result = pd.DataFrame.from_dict(rows, orient="index")
     result.index = pd.MultiIndex.from_tuples(result.index, names=["model", "d"])
     return result
+
+
+def _cell(row) -> str:
+    return f"{row.arch}-d{row.latent_dim}-s{row.seed}"
 
 
 def shares(rows: np.ndarray, columns: np.ndarray, classes: list[int]) -> np.ndarray:

@@ -119,7 +119,7 @@ class Classifier:
 def is_classifier(path: str | os.PathLike) -> bool:
     """Whether that directory is a classifier's and not a run's."""
     try:
-        return "classifier" in json.loads((Path(path) / "config.json").read_text())
+        return "classifier" in json.loads((Path(expanded(path)) / "config.json").read_text())
     except (OSError, ValueError, TypeError):
         return False
 
