@@ -176,6 +176,12 @@ def test_other_networks_and_numbers_are_refused():
         module.require_alike({"x": one, "y": other}, ["classifier_fid"])
 
 
+def test_a_measure_that_was_not_to_be_had_is_refused_with_the_reason(runs, monkeypatch):
+    monkeypatch.setattr(module, "read", lambda run: read(run) | {"missing": {"classifier": "there is none in runs"}})
+    with pytest.raises(InputError, match=r"measure 'classifier_fid': accepted .* \(there is none in runs\)$"):
+        compare(runs, ["classifier_fid"])
+
+
 def test_one_model_or_one_run_twice_is_refused(runs):
     with pytest.raises(InputError, match="1 model in 2 runs"):
         compare(runs[:2])
@@ -183,9 +189,6 @@ def test_one_model_or_one_run_twice_is_refused(runs):
         compare([runs[0], runs[0], runs[2]])
     with pytest.raises(InputError, match="measure 'fid': accepted of these runs is one of negative_elbo_nats"):
         compare(runs, ["fid"])
-    # A measure that the runs could have had says what they lacked.
-    with pytest.raises(InputError, match=r"'classifier_prior_fid': .*\(no trained classifier in .* makes it\)$"):
-        compare(runs, ["classifier_prior_fid"])
 
 
 def test_runs_are_given_by_their_paths_too(runs):

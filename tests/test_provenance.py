@@ -95,7 +95,7 @@ EDITS = {
     "a docstring": (("models/layers.py", '    """x plus what', '    """Another sentence.\n\n    x plus what'), False),
     "layout": (("models/layers.py", "import math\n", "import math\n\n\n\n"), False),
     "a layer": (("models/layers.py", "F.pad(self.weight, (1, 1, 1, 1))", "F.pad(self.weight, (1, 1, 1, 2))"), True),
-    "the digits": (("data/mnist.py", "test_size=0.2", "test_size=0.3"), True),
+    "the digits": (("data/mnist.py", "/ 16", "/ 15"), True),
     "a preset": (("config.py", "lr=4e-3", "lr=5e-3"), True),
     "the classifier": (("training/classifier.py", "PEAK_RATE = 4e-3", "PEAK_RATE = 5e-3"), False),
     "a figure": (("figures/style.py", "import", "import math\nimport"), False),
