@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 # What pip says of each package becomes a line that counts them; on a terminal it is the same line again and again.
 COUNTED = awk -v of=$$(grep -c == requirements.txt) -v again=$$(if [ -t 1 ]; then echo 1; fi) \
-	'/^Collecting/ {printf "%s%d of %d packages: %s", again ? "\r\033[K" : n ? "\n" : "", ++n, of, $$2; fflush()} \
+	'/^(Collecting|Processing|Ignoring|Requirement)/ {printf "%s%d of %d packages: %s", again ? "\r\033[K" : n ? "\n" : "", ++n, of, $$2; fflush()} \
 	/^Installing/ {print "\nunpacking them, which takes minutes too"; fflush()}'
 
 .DEFAULT_GOAL := help
