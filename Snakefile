@@ -10,6 +10,7 @@ one is there: a failed edition would count as done.
 Where the edition says so, one job takes a group of models: starting Python takes longer than a small model trains.
 """
 
+import atexit
 import json
 import os
 import re
@@ -222,11 +223,4 @@ rule site:
 steps = Steps()
 if workflow.is_main_process:
     logger.addHandler(steps)
-
-
-onsuccess:
-    print(steps.summary(), file=sys.stderr)
-
-
-onerror:
-    print(steps.summary(), file=sys.stderr)
+    atexit.register(steps.end)

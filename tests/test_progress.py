@@ -53,6 +53,11 @@ def test_the_end_says_how_long_each_stage_took_and_why_a_step_failed(steps, tmp_
     ]
 
 
+def test_the_end_is_silent_where_nothing_was_done(capsys):
+    Steps().end()
+    assert capsys.readouterr().err == ""
+
+
 def test_a_step_that_fails_without_a_word_is_named(steps):
     told(steps, LogEvent.JOB_ERROR, jobid=1, log=["nowhere.log"])
     assert "FAILED execute walk: without a word\n       see nowhere.log" in steps.summary()

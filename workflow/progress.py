@@ -33,6 +33,11 @@ class Steps(logging.Handler):
                 line = f"{self.done} of {self.total} steps, {now - self.begun:.0f} s: {name} took {now - since:.0f} s"
                 print(line, file=sys.stderr, flush=True)
 
+    def end(self):
+        """Prints the summary where anything was done, after all that Snakemake itself has to say."""
+        if self.seconds or self.failed:
+            print(self.summary(), file=sys.stderr)
+
     def summary(self) -> str:
         """How long each stage took; of each step that failed, the last line of its log and where that is."""
         stages = [f"{rule} {sum(took):.0f} s ({len(took)})" for rule, took in self.seconds.items() if sum(took) > 0.5]
