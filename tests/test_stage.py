@@ -149,6 +149,15 @@ def test_a_page_that_a_reader_must_not_meet_is_refused(output, expected, tmp_pat
     assert [path.name for path in (tmp_path / "pages").iterdir()] == ["good.ipynb"]
 
 
+def test_features_that_cannot_be_kept_are_no_fault_and_other_warnings_are():
+    def warned(what):
+        text = f"/tmp/ipykernel_7/1.py:1: UserWarning: {what}\n  reference = evaluation.remembered(network, images)\n"
+        return list(stage.faults(executed([new_output("stream", name="stderr", text=text)])))
+
+    assert warned("features are not kept for the next time: [Errno 20] Not a directory: '/dev/null/vaelib'") == []
+    assert len(warned("the images are few")) == 1
+
+
 @pytest.mark.parametrize("here", ["/app", "/src", "/"])
 def test_a_path_is_found_as_a_whole_and_in_text_alone(here, monkeypatch):
     monkeypatch.setattr(stage.Path, "cwd", lambda: Path(here))

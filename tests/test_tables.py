@@ -69,6 +69,18 @@ def test_no_runs_say_how_to_make_some(tmp_path):
         find_runs([], str(tmp_path), "digits")
 
 
+def test_no_runs_beside_a_notebook_tell_of_those_one_folder_up(runs_root, monkeypatch):
+    (runs_root.parent / "notebooks").mkdir()
+    monkeypatch.chdir(runs_root.parent / "notebooks")
+    with pytest.raises(InputError, match=rf"/notebooks/.*/digits \(there are some in {runs_root.resolve()}/digits\): "):
+        find_runs([], runs_root.name, "digits")
+
+
+def test_paths_may_be_one_text_with_commas(runs_root):
+    paths = [str(run.path) for run in find_runs([], str(runs_root), "digits")]
+    assert [str(run.path) for run in find_runs(",".join(paths), "", "")] == paths
+
+
 def test_runs_of_two_image_sets_do_not_compare(runs_root, tmp_path):
     first = find_runs([], str(runs_root), "digits")[0]
     other = tmp_path / "mnist" / first.path.name
@@ -144,6 +156,13 @@ def test_runs_are_picked_by_the_first_ones_seed_and_architecture(runs_root):
     assert split_by_arch(runs) == (runs[:3], runs[3:])
     assert split_by_arch(runs[::-1]) == ([runs[3]], runs[2::-1])
     assert split_by_arch(runs[:3]) == (runs[:3], [])
+
+
+def test_a_seed_that_comes_twice_is_refused_in_a_table_by_cell():
+    table = pd.DataFrame({"arch": "linear", "latent_dim": 2, "seed": [0, 1, 0], "kept": [0.5, 0.6, 0.5]})
+    assert by_cell(table[:2], {"kept": "kept"}).n.tolist() == [2]
+    with pytest.raises(InputError, match="linear-d2-s0 twice in a table over seeds: give each seed once"):
+        by_cell(table, {"kept": "kept"})
 
 
 def test_one_run_given_twice_is_refused(runs_root):

@@ -11,6 +11,7 @@ import yaml
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import vaelib
 from vaelib import provenance
 from workflow import sources
 
@@ -123,6 +124,15 @@ def test_notebooks_of_one_kernel_do_not_see_each_other_and_one_that_fails_stops_
     said = ["1 False 4", "2 False 4", "3 False 4", "4 False 4"]
     assert [page.cells[-1].outputs[0].text.strip() for page in pages] == said
     assert [page.cells[-1].execution_count for page in pages] == [3] * 4
+
+
+def test_a_kernel_takes_the_projects_own_packages(tmp_path):
+    (tmp_path / "other" / "vaelib").mkdir(parents=True)
+    (tmp_path / "other" / "vaelib" / "__init__.py").write_text("raise SystemExit('another vaelib')")
+    nbformat.write(notebook("import vaelib\nprint(vaelib.__version__)"), tmp_path / "in.ipynb")
+    done = execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, PYTHONPATH=str(tmp_path / "other"))
+    assert done.returncode == 0, done.stderr
+    assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.strip() == vaelib.__version__
 
 
 def test_notebooks_without_parameters_of_their_own_are_refused(tmp_path):
