@@ -234,6 +234,9 @@ class TrainingConfig:
     )
     k1: float = setting(1.0, "weight of the reconstruction, above 0", low=1e-6, high=1_000_000)
     k2: float = setting(1.0, "weight of the KL; k2/k1 is the effective beta", low=0, high=1_000_000)
+    kl_warmup: int = setting(
+        0, "epochs in which the weight of the KL rises from 0 to k2; 0: it is k2 from the start", low=0, high=100_000
+    )
     encoder_widths: tuple[int, ...] = setting(
         None, "hidden units (linear), or channels: one width is a 4x4 step down, two are halvings (conv)",
         low=1, high=8192,

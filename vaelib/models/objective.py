@@ -35,7 +35,7 @@ def kl_by_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).mean(0)
 
 
-def backward(logits: Tensor, mu: Tensor, logvar: Tensor, x: Tensor, k1: float = 1.0, k2: float = 1.0):
+def backward(logits: Tensor, mu: Tensor, logvar: Tensor, x: Tensor, k1: float = 1.0, k2: float | Tensor = 1.0):
     """The backward pass of the training objective, begun at its gradient instead of its value.
 
     The objective is k1 recon + k2 kl averaged over images; its minimum is that of the beta-VAE (Higgins et al. 2017)

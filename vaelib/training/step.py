@@ -39,6 +39,11 @@ def learning_rate(config: TrainingConfig, progress: float) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
+def kl_weight(config: TrainingConfig, epochs: float) -> float:
+    """The weight of the KL after so many epochs, a whole number or not: a straight rise to k2 (Bowman et al. 2016)."""
+    return config.k2 * min(1, epochs / config.kl_warmup) if config.kl_warmup else config.k2
+
+
 def train_epoch(
     model: VAE,
     optimizer: torch.optim.Adam,
@@ -60,13 +65,21 @@ def train_epoch(
     latest = None if losses is None else losses.new_empty(2)
     if replays is not None:  # A recorded step writes to the same place in every epoch.
         latest = replays.setdefault("losses", latest)
-    step = new_step(model, optimizer, images, config, generator, latest)
+    k2 = config.k2
+    if config.kl_warmup:
+        # A recorded step reads the weight from the device, from the same place in every epoch.
+        k2 = torch.zeros((), device=device)
+        k2 = k2 if replays is None else replays.setdefault("k2", k2)
+    step = new_step(model, optimizer, images, config, generator, latest, k2)
     replayed = replays is not None and can_be_replayed(config, device)
     model.train()
     order = torch.randperm(len(images), generator=generator, device=device)
     batches = order.split(config.batch_size)
     for index, batch in enumerate(batches):
-        set_rate(optimizer, learning_rate(config, (epoch - 1 + (index + 0.5) / len(batches)) / config.epochs))
+        passed = epoch - 1 + (index + 0.5) / len(batches)
+        set_rate(optimizer, learning_rate(config, passed / config.epochs))
+        if config.kl_warmup:
+            k2.fill_(kl_weight(config, passed))
         eps = torch.randn(len(batch), config.latent_dim, generator=generator, device=device)
         if replayed and len(batch) == config.batch_size:
             if "step" not in replays:
@@ -86,11 +99,14 @@ def new_step(
     config: TrainingConfig,
     generator: torch.Generator,
     losses: Tensor | None = None,
+    k2: float | Tensor | None = None,
 ) -> Step:
     """A function of a batch's indices and its eps that learns from these images.
 
-    losses, (2,), are overwritten with the batch's recon and KL, nats per image.
+    losses, (2,), are overwritten with the batch's recon and KL, nats per image. k2 is the weight of the KL where it
+    is not config.k2; a tensor may be changed between two steps.
     """
+    k2 = config.k2 if k2 is None else k2
     kind = images.device.type
     bfloat16 = pick_precision(config.precision, images.device) == "bfloat16"
 
@@ -104,7 +120,7 @@ def new_step(
                 terms = -objective.log_likelihood(logits, x), objective.kl_to_prior(mu, logvar)
                 losses.copy_(torch.stack(terms).mean(1))
         optimizer.zero_grad()
-        objective.backward(logits, mu, logvar, x, config.k1, config.k2)
+        objective.backward(logits, mu, logvar, x, config.k1, k2)
         optimizer.step()
 
     return step
