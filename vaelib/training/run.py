@@ -8,6 +8,7 @@ weights/           epoch-0005.safetensors: the weights after every keep_every-th
 resume.pt          the state to go on from; of a finished run it is kept where the learning rate is constant, as a
                    run of more epochs goes on from it
 model.safetensors  final weights, written last: a run that has them is finished
+weights.sha256     in the place of the weights in a record, a run that is kept without what only its weights could give
 """
 
 import dataclasses
@@ -138,6 +139,11 @@ class Run:
         return (self.path / "model.safetensors").is_file()
 
     @property
+    def recorded(self) -> bool:
+        """Whether it is finished, or the record of a run that was: config, history and metrics without the weights."""
+        return self.finished or (self.path / "weights.sha256").is_file()
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Height and width of its images; runs that do not name them learnt images of 28x28."""
         return tuple(self.provenance.get("shape", (28, 28)))
@@ -145,7 +151,9 @@ class Run:
     @property
     def weights_sha256(self) -> str:
         """sha256 of the file of the weights; InputError for an unfinished run."""
-        self.require_finished()
+        self.require_recorded()
+        if not self.finished:
+            return (self.path / "weights.sha256").read_text("utf-8").strip()
         return hashlib.sha256((self.path / "model.safetensors").read_bytes()).hexdigest()
 
     def model(self, epoch: int | None = None) -> VAE:
@@ -198,7 +206,7 @@ class Run:
 
         seconds are those of the training pass in a train row, of both evaluations in the other.
         """
-        self.require_finished()
+        self.require_recorded()
         try:
             # The file is opened here, as pandas has its own reading of a path.
             with open(self.path / "history.csv", encoding="utf-8") as file:
@@ -214,7 +222,7 @@ class Run:
 
         InputError where training did not keep them, or is not finished.
         """
-        self.require_finished()
+        self.require_recorded()
         file = self.path / "steps.csv"
         if not file.is_file():
             raise InputError(
@@ -247,8 +255,14 @@ class Run:
             raise InputError(f"{self.path}/snapshots.npz is damaged: {error}") from error
 
     def require_finished(self):
-        """Raises InputError for an unfinished run."""
+        """Raises InputError for an unfinished run, and for a record."""
+        self.require_recorded()
         if not self.finished:
+            raise InputError(f"{self.path} is a record, without weights: vaelib train with its settings makes them")
+
+    def require_recorded(self):
+        """Raises InputError for an unfinished run."""
+        if not self.recorded:
             raise InputError(f"{self.path} is not finished: the same vaelib train command goes on where it was")
 
 
