@@ -20,18 +20,19 @@ report: .venv/installed ## the whole book on small digits, from nothing, in minu
 	@echo "The book is built. Next: open it; vaelib draw draws a run of build/quick/runs; make mnist is the real thing."
 	@echo "$(CURDIR)/build/quick/_build/html/index.html"
 
-mnist: .venv/installed ## the course report on MNIST: one seed, without ablation and further sizes
+mnist: .venv/installed ## the course report on MNIST: one seed, without studies and further sizes
 	$(SNAKEMAKE) editions/mnist.yaml
 	@echo "$(CURDIR)/build/mnist/_build/html/index.html"
 
-full: .venv/installed ## the whole book on MNIST: three seeds, ablation, sizes
+full: .venv/installed ## the whole book on MNIST: three seeds, studies, sizes
 	$(SNAKEMAKE) editions/full.yaml
 	@echo "$(CURDIR)/build/full/_build/html/index.html"
 
-publish: full ## build the full book and make its pages the ones that the project carries
+publish: full ## build the full book and make its pages, and the records of its runs, the ones that the project carries
 	$(BIN)/python workflow/publish.py build/full/book
+	$(BIN)/python workflow/records.py editions/full.yaml
 
-pages: .venv/installed ## refresh the published pages from their templates; SAME="grid map" where new code changes no output
+pages: .venv/installed ## refresh the published pages from templates and records; SAME="grid map" where new code changes no output
 	$(BIN)/python workflow/pages.py $(if $(SAME),--same $(SAME))
 
 book: .venv/installed ## render the pages that the project carries; trains nothing

@@ -48,6 +48,7 @@ IMAGES = edition.images()
 WHERE = {"data_root": edition.data_root} if edition.data_root else {}
 CODE = {template: notebook_code(chapters.read(template)) for template in {page.template for page in PAGES.values()}}
 BATCHES = chapters.batches(PAGES)
+STUDIED = chapters.unique([place for study in edition.studies for place in edition.places(study)])
 EVALUATED = {group: [place for place in places if place in edition.evaluated] for group, places in edition.groups.items()}
 EVALUATED = {group: places for group, places in EVALUATED.items() if places}
 GROUP = {place: group for group, places in edition.groups.items() for place in places}
@@ -75,7 +76,14 @@ def made_before(batch):
         stamps += [f"{DONE}/evaluate/{GROUP[place]}" for place in page.evaluated]
         stamps += [f"{DONE}/classifier"] if page.evaluated or "classifier" in page.values else []
         files += page.files
-    return list(dict.fromkeys(stamps + files))
+    return chapters.unique(stamps + files)
+
+
+def of_studies():
+    """The stamps and files of all studies, also of one that no page shows."""
+    stamps = [f"{DONE}/train/{GROUP[place]}" for place in STUDIED]
+    stamps += [f"{DONE}/evaluate/{GROUP[place]}" for place in STUDIED if place in edition.evaluated]
+    return stamps + [f"{BUILD}/studies/{study}.json" for study in edition.studies]
 
 
 def trainings(group):
@@ -87,7 +95,7 @@ def trainings(group):
 def evaluations(group):
     """The commands that measure the group's models, by the models' folders."""
     classifier = f"--classifier={BUILD}/{edition.classifier}"
-    depths = {place: options(edition.depth(edition.runs[place]) | WHERE) for place in EVALUATED[group]}
+    depths = {place: options(edition.depth(place) | WHERE) for place in EVALUATED[group]}
     return {place: ["evaluate", f"{BUILD}/{place}", classifier, *depth] for place, depth in depths.items()}
 
 
@@ -99,7 +107,7 @@ wildcard_constraints:
 
 rule report:
     input:
-        list(dict.fromkeys(before for batch in BATCHES for before in made_before(batch))),
+        chapters.unique([*(before for batch in BATCHES for before in made_before(batch)), *of_studies()]),
         expand(f"{DONE}/{{rule}}/{{batch}}", rule=["execute", "stage"], batch=BATCHES),
         expand(f"{BUILD}/book/{{file}}", file=[*BOOK, "_toc.yml"]),
         f"{BUILD}/_build/html/index.html",
@@ -178,7 +186,7 @@ rule execute:
 rule stage:
     input:
         f"{DONE}/execute/{{batch}}",
-        scripts=["workflow/stage.py", "workflow/chapters.py"],
+        scripts=["workflow/stage.py", "workflow/chapters.py", "workflow/sources.py"],
         template=lambda wildcards: PAGES[BATCHES[wildcards.batch][0]].template,
     output:
         f"{DONE}/stage/{{batch}}",

@@ -107,6 +107,11 @@ def test_without_a_command_the_help_is_shown(capsys):
         (["evaluate"], "RUN"),
         (["evaluate", "nowhere"], "nowhere is no run"),
         (["evaluate", "nowhere", "--features=vgg"], "inception"),
+        (
+            ["evaluate", "nowhere", "--noise=gaussian:0.1", "--noise=pepper"],
+            "noise 'pepper': accepted are salt-pepper:P",
+        ),
+        (["evaluate", "nowhere", "--paths=0"], "--paths"),
         (["fid", "a.npy"], "B"),
         (["fid", "a.npy", "digits:test"], "an .npy or .npz file, a folder of png or jpg, a run"),
         (["fid", "digits:train", "digits:test"], "/runs makes it"),
@@ -390,7 +395,8 @@ def test_runs_are_evaluated_and_compared(own, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
-    quick = ["--draws=10", "--images=20", "--resamplings=1"]
+    quick = ["--draws=10", "--images=20", "--resamplings=1", "--paths=4", "--class-draws=3", "--embedded=20"]
+    quick += ["--noise=salt-pepper:.1", "--noise=gaussian:0.3"]
     for path in RUNS:
         assert main(["evaluate", path, *quick, "--features=classifier", "--features=inception"]) == 0
         out, err = lines(capsys)
@@ -398,6 +404,9 @@ def test_runs_are_evaluated_and_compared(own, capsys, monkeypatch, tmp_path):
         assert "inception is missing: Inception's weights cannot be downloaded (no network)" in "\n".join(out)
         assert err == []
         assert evaluation.values(Run.load(path))["classifier_prior_fid"] > 0
+        assert evaluation.noises(Run.load(path)).noise.tolist() == ["none", "gaussian:0.3", "salt-pepper:0.1"]
+        assert evaluation.read(Run.load(path))["measures"]["classifier_arc_sure"]["n"] == 4
+        assert any(line.split()[:1] == ["salt-pepper:0.1"] for line in out)
     assert main(["compare", *RUNS, "--measure=l10_nats", "--measure=active_units"]) == 0
     out, _ = lines(capsys)
     assert out[0] == "baseline: clothes linear-d2-epochs1-encoder_widths8"

@@ -20,8 +20,8 @@ from vaelib.results import (
     contrast,
     interval,
     interval_text,
-    read_lines,
     read_sizes,
+    read_study,
     verdict,
     wilson,
 )
@@ -221,7 +221,7 @@ def test_earlier_runs_are_held_against_todays(tmp_path):
     earlier = sorted((EARLIER_RUNS / "digits").iterdir())
     today = [train(small_config(tmp_path, seed=seed, encoder_widths=(9,))) for seed in (0, 1)]
     for run in today:
-        evaluate(run, features=(), depth=Depth(10, 50, 0, 2))
+        evaluate(run, features=(), depth=Depth(10, 50, 0, 2, embedded=20))
     table = compare([*earlier, *today])
     assert table.model.unique().tolist() == ["digits linear-d2-epochs2-encoder_widths9"]
     rows = table.set_index("measure")
@@ -297,6 +297,12 @@ def test_an_ablation_without_its_tuned_line_is_refused(lines):
         ablation({"linear": {"ReLU": lines["linear"]["ReLU"]}})
 
 
+def test_an_ablation_on_test_images_is_refused(lines, tmp_path):
+    seen = str(train(small_config(tmp_path, encoder_widths=(8,), epochs=1)).path)
+    with pytest.raises(InputError, match=rf"^linear, 'tuned': {seen} held out 0 images: accepted is 1 or more"):
+        ablation({"linear": {"tuned": [seen], "ReLU": lines["linear"]["ReLU"]}})
+
+
 def test_an_ablation_of_other_seeds_is_refused(lines):
     halved = {"linear": {"tuned": lines["linear"]["tuned"], "ReLU": lines["linear"]["ReLU"][:2]}}
     with pytest.raises(InputError, match="'ReLU': wanted are the tuned cells' dimensions and seeds"):
@@ -353,25 +359,27 @@ def test_seconds_are_those_of_the_fastest_seed(lines):
     assert table.train_seconds.max() < 1e6
 
 
-def test_the_lines_of_an_ablation_are_found_beside_the_runs(lines, tmp_path):
-    folder = tmp_path / "build" / "ablation"
+def test_the_runs_of_a_study_are_found_beside_the_runs(lines, tmp_path):
+    folder = tmp_path / "build" / "studies"
     folder.mkdir(parents=True)
     relative = {
         "linear": {name: [os.path.relpath(path, folder) for path in own] for name, own in lines["linear"].items()}
     }
-    (folder / "lines.json").write_text(json.dumps(relative))
-    for path, runs_root in (("", str(tmp_path / "build" / "runs")), (str(folder / "lines.json"), "")):
-        found = read_lines(path, runs_root)
+    (folder / "ablation.json").write_text(json.dumps(relative))
+    beside = str(tmp_path / "build" / "runs")
+    for path, runs_root in (("", beside), (str(folder / "ablation.json"), ""), (str(folder), "elsewhere")):
+        found = read_study(path, runs_root, "ablation")
         assert {change: [Path(one).resolve() for one in own] for change, own in found["linear"].items()} == {
             change: [Path(one) for one in own] for change, own in lines["linear"].items()
         }
     pd.testing.assert_frame_equal(ablation(found), ablation(lines))
 
 
-@pytest.mark.parametrize(("reader", "file"), [(read_lines, "ablation/lines.json"), (read_sizes, "sized/sizes.json")])
-def test_a_file_that_is_not_there_is_said_with_how_it_is_made(reader, file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["study", "sizes"])
+def test_a_file_that_is_not_there_is_said_with_how_it_is_made(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    name = Path(file).stem
+    file = {"study": "studies/noise.json", "sizes": "studies/sizes.json"}[name]
+    reader = {"study": lambda path, root: read_study(path, root, "noise"), "sizes": read_sizes}[name]
     expected = rf"^no {tmp_path}/{file}: an edition with .* makes it \(make full\), or give {name}$"
     for path, runs_root in (("", "runs"), (file, "elsewhere"), ("", "../" + tmp_path.name + "/runs")):
         with pytest.raises(InputError, match=expected):
@@ -387,22 +395,22 @@ def sized(tmp_path_factory):
     """An edition with conv models matched to its linear ones, by their names alone, and one of a further size."""
     root = tmp_path_factory.mktemp("edition")
     small = dict(epochs=1, encoder_widths=(4,), dataset="digits")
-    runs, others = str(root / "runs"), str(root / "sized")
+    runs, others = str(root / "runs"), str(root / "studies")
     sizes = {"equal": [], "sized": []}
     for arch, seed, d in itertools.product(("conv", "linear"), (1, 0), (3, 2)):
         train(small_config(runs if arch == "linear" else others, arch=arch, seed=seed, latent_dim=d, **small))
     for seed, d in itertools.product((1, 0), (3, 2)):
-        matched = f"sized/digits/conv-d{d}-s{seed}-epochs1-encoder_widths4"
-        sizes["equal"].append([matched, f"runs/digits/linear-d{d}-s{seed}-epochs1-encoder_widths4"])
+        matched = f"digits/conv-d{d}-s{seed}-epochs1-encoder_widths4"
+        sizes["equal"].append([matched, f"../runs/digits/linear-d{d}-s{seed}-epochs1-encoder_widths4"])
     further = train(small_config(others, **small | dict(encoder_widths=(6,))))
-    sizes["sized"] = [str(further.path.relative_to(root))]
-    (root / "sized" / "sizes.json").write_text(json.dumps(sizes))
+    sizes["sized"] = [str(further.path.relative_to(others))]
+    (root / "studies" / "sizes.json").write_text(json.dumps(sizes))
     return root
 
 
 def test_runs_of_equal_size_begin_with_the_matched_ones(sized):
     """Though tables have linear before conv: the first model is the baseline."""
-    for path, runs_root in (("", str(sized / "runs")), (str(sized / "sized" / "sizes.json"), "")):
+    for path, runs_root in (("", str(sized / "runs")), (str(sized / "studies" / "sizes.json"), "")):
         equal, further = read_sizes(path, runs_root)
         assert [run.config.cell_id for run in equal["linear"]] == [
             f"{arch}-d{d}-s{seed}" for arch in ("conv", "linear") for d in (2, 3) for seed in (0, 1)
@@ -424,6 +432,6 @@ def test_some_runs_of_equal_size_are_picked(sized, monkeypatch):
     ]
     assert len(further) == 1
     with pytest.raises(
-        InputError, match=f"^{sized}/sized/sizes.json has no pair of equal size with one of these runs$"
+        InputError, match=f"^{sized}/studies/sizes.json has no pair of equal size with one of these runs$"
     ):
         read_sizes("", "runs", ["runs/digits/linear-d5-s0"])

@@ -24,8 +24,8 @@ from vaelib.models import archs
 
 OTHER = dict(
     dataset="kmnist", arch="conv", preset="textbook", latent_dim=3, epochs=2, batch_size=63, lr=0.01, held_out=5,
-    schedule="constant", seed=1, k1=2.0, k2=4.0, encoder_widths=(8,), decoder_widths=(9,), hidden_widths=(7, 6),
-    blocks=2, activation="silu", norm="batch", output_bias="zero", noise="gaussian:0.3",
+    schedule="constant", seed=1, k1=2.0, k2=4.0, kl_warmup=3, encoder_widths=(8,), decoder_widths=(9,),
+    hidden_widths=(7, 6), blocks=2, activation="silu", norm="batch", output_bias="zero", noise="gaussian:0.3",
     precision="bfloat16", device="cpu", threads=2,
 )  # fmt: skip
 

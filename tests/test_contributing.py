@@ -29,11 +29,13 @@ seeds: [0]
 settings: {epochs: 1, batch_size: 64, encoder_widths: [8]}
 classifier: {epochs: 2, batch_size: 32}
 evaluation: {draws: 10, images: 20, resamplings: 1}
-ablation:
-  settings: {held_out: 200}
-  latent_dims: [2]
-  seeds: [0, 1]
-  changes: {lowrank: {}}
+studies:
+  ablation:
+    settings: {held_out: 200}
+    latent_dims: [2]
+    seeds: [0, 1]
+    evaluation: false
+    arms: {lowrank: {tuned: {}, the textbook model: {preset: textbook}}}
 """
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 

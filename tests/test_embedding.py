@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from sklearn.manifold import trustworthiness
+from sklearn.manifold import TSNE, trustworthiness
 
 from vaelib import InputError
 from vaelib.latent import embedding
@@ -26,6 +26,21 @@ def test_tsne_is_fixed_by_its_seed_and_parts_what_lies_apart(rng):
     np.testing.assert_array_equal(plane, embedding.tsne(z, perplexity=10))
     assert embedding.knn_accuracy(plane, labels, plane, labels) == 1
     assert embedding.trustworthiness(z, plane) > 0.9
+
+
+def test_tsne_from_a_random_start_is_scikit_learns_and_another_picture_for_each_seed(rng):
+    z, _ = heaps(rng, 5 * np.eye(4), count=15)
+    begun = [embedding.tsne(z, perplexity=10, seed=seed, init="random") for seed in (0, 1)]
+    by_hand = TSNE(2, perplexity=10, init="random", random_state=1).fit_transform(z)
+    np.testing.assert_array_equal(begun[1], by_hand)
+    assert np.abs(begun[0] - begun[1]).max() > 1
+    # A start at the principal components leaves nothing to the seed.
+    np.testing.assert_array_equal(embedding.tsne(z, perplexity=10), embedding.tsne(z, perplexity=10, seed=1))
+
+
+def test_a_start_that_tsne_does_not_have_is_refused():
+    with pytest.raises(InputError, match="init 'spectral': accepted are 'pca' and 'random'"):
+        embedding.tsne(np.zeros((40, 3)), init="spectral")
 
 
 def test_a_perplexity_beyond_the_codes_is_refused():

@@ -10,13 +10,13 @@ import torch
 from conftest import EARLIER_RUNS, small_config
 
 from vaelib import InputError, data, evaluate, evaluation, models, train, train_classifier
-from vaelib.evaluation import Depth, Inception, frechet, per_image, read, report, values
+from vaelib.evaluation import Depth, Inception, by_class, frechet, latents, noises, per_image, read, report, values
 from vaelib.training import Run
 
 module = importlib.import_module("vaelib.evaluation.evaluate")  # The room has the function under this name.
 
-DEPTH = Depth(draws=20, images=50, all_draws=4, resamplings=2)
-SHALLOW = Depth(draws=1, images=5, resamplings=1)
+DEPTH = Depth(draws=20, images=50, all_draws=4, resamplings=2, paths=12, class_draws=10, embedded=100)
+SHALLOW = Depth(draws=1, images=5, resamplings=1, paths=2, class_draws=2, embedded=20)
 EARLIER = sorted((EARLIER_RUNS / "digits").iterdir())  # They were made and evaluated before the library had rooms.
 
 
@@ -44,7 +44,8 @@ def evaluated(measured_run, classifier, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(module, "Inception", NotHere)
-        return evaluate(measured_run, features=("classifier", "inception"), depth=DEPTH, classifier=classifier.path)
+        features, noises = ("classifier", "inception"), ("gaussian:.3", "salt-pepper:0.10")
+        return evaluate(measured_run, features=features, depth=DEPTH, noises=noises, classifier=classifier.path)
 
 
 def test_the_file_holds_what_was_found(evaluated, measured_run):
@@ -101,6 +102,113 @@ def test_the_fid_of_the_prior_is_that_of_its_samples(evaluated, finished_run, cl
     assert measure["error"] == pytest.approx(torch.tensor(each).std().item(), rel=1e-2)
 
 
+def test_the_classifiers_answers_are_among_the_measures(evaluated, finished_run, classifier, digits):
+    found, model = evaluated["measures"], finished_run.model()
+    before, after = (classifier.names(x) for x in (digits.test_images, model.reconstruct(digits.test_images)))
+    assert found["classifier_kept"]["value"] == pytest.approx((before == after).mean())
+    assert found["classifier_right"]["value"] == pytest.approx((after == digits.test_labels.numpy()).mean())
+    sure = classifier.probabilities(model.sample(360, seed=0)).amax(1).mean()
+    assert found["classifier_prior_sure"]["value"] == pytest.approx(sure.item(), rel=1e-5)
+    sizes = {"real_sure": 360, "straight_even": 12, "arc_sure": 12, "blended_changes": 12, "hits_full": 100}
+    for name, n in sizes.items():
+        assert found[f"classifier_{name}"]["n"] == n, name
+    assert 0 <= found["classifier_holes"]["value"] <= 1
+
+
+def test_sharpness_is_of_the_sets_that_fid_is_of(evaluated, measured_run, digits):
+    found, model = evaluated["measures"], measured_run.model()
+    for name, pictures in {
+        "real": digits.test_images, "recon": model.reconstruct(digits.test_images), "prior": model.sample(360, seed=0)
+    }.items():  # fmt: skip
+        each = evaluation.sharpness(pictures)
+        assert found[f"sharpness_{name}"]["value"] == pytest.approx(each.mean().item(), rel=1e-5), name
+        np.testing.assert_allclose(per_image(measured_run)[f"sharpness_{name}"], each, rtol=1e-4, err_msg=name)
+
+
+def test_all_measures_over_images_are_kept_of_each_image(evaluated, measured_run):
+    each = per_image(measured_run)
+    names = {name for name, one in evaluated["measures"].items() if one["over"] == "images"}
+    assert names == set(each)
+    for name in names:
+        assert each[name].mean() == pytest.approx(evaluated["measures"][name]["value"], rel=1e-4, abs=1e-5), name
+
+
+def test_the_tables_by_class_are_read_as_arrays(evaluated, measured_run, digits):
+    tables = by_class(measured_run)
+    assert list(tables) == list(evaluated["by_class"])
+    assert tables.pop("names") == list(digits.class_names)
+    shapes = {name: table.shape for name, table in tables.items()}
+    assert shapes == {
+        "length": (10,), "overlap": (10, 10), "centre": (10,), "reconstruction": (10, 10),
+        "hits_diagonal": (10,), "hits_full": (10,), "seen_full": (10, 10),
+    }  # fmt: skip
+    mean = evaluated["measures"]["classifier_hits_full"]["value"]
+    assert tables["hits_full"].mean() == pytest.approx(mean)
+    np.testing.assert_array_equal(tables["seen_full"].diagonal(), tables["hits_full"])
+    for name in ("reconstruction", "seen_full"):
+        sums = tables[name].sum(1)
+        np.testing.assert_allclose(sums[~np.isnan(sums)], 1, atol=1e-4)
+    assert len(str(evaluated["by_class"]["length"][0])) <= 7
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_noise_is_read_as_a_table_with_clean_images_first(measured_run, evaluated):
+    table = noises(measured_run)
+    assert table.noise.tolist() == ["none", "gaussian:0.3", "salt-pepper:0.1"]
+    assert table.kind.tolist() == ["none", "gaussian", "salt-pepper"]
+    assert table.level.tolist() == [0, 0.3, 0.1]
+    values = ["error", "noisy_error", "median_error", "cost_nats", "accuracy", "noisy_accuracy", "median_accuracy"]
+    assert list(table)[3:] == values
+    clean = table.iloc[0]
+    assert clean.cost_nats == pytest.approx(evaluated["measures"]["recon_at_mean_nats"]["value"], rel=1e-5)
+    assert clean.accuracy == pytest.approx(evaluated["measures"]["classifier_right"]["value"])
+    shown = report(evaluated)
+    assert "restored from noise" in shown
+    assert "salt-pepper:0.1" in shown
+
+
+def test_a_record_is_read_as_the_run_that_it_is_of(evaluated, measured_run, tmp_path):
+    record = tmp_path / measured_run.path.name
+    record.mkdir()
+    for name in ("config.json", "history.csv", "metrics.json"):
+        shutil.copy(measured_run.path / name, record)
+    (record / "weights.sha256").write_text(f"{measured_run.weights_sha256}\n")
+    loaded = Run.load(record)
+    assert read(loaded) == json.loads(json.dumps(evaluated))
+    assert values(loaded) == values(measured_run)
+    assert noises(loaded).equals(noises(measured_run))
+    for name, table in by_class(loaded).items():
+        np.testing.assert_array_equal(table, by_class(measured_run)[name])
+    with pytest.raises(InputError, match="is a record, without weights"):
+        evaluate(loaded, features=(), depth=SHALLOW)
+    (record / "weights.sha256").write_text("0")
+    with pytest.raises(InputError, match="was measured of other weights"):
+        by_class(loaded)
+
+
+def test_without_a_network_codes_and_sharpness_are_measured(run):
+    found = evaluate(run, features=(), depth=SHALLOW)
+    names = {
+        "knn",
+        "purity",
+        "pca_knn",
+        "pca_purity",
+        *(f"sharpness_{s}" for s in ("real", "recon", "prior", "mixture")),
+    }
+    assert names <= set(found["measures"])
+    assert not [name for name in found["measures"] if name.startswith("classifier")]
+    assert list(by_class(run)) == ["names", "length", "overlap"]
+    assert found["noise"] == {}
+    with pytest.raises(InputError, match=r"nothing of noise: vaelib evaluate .* --noise salt-pepper:0.1 measures it"):
+        noises(run)
+
+
+def test_a_wrong_noise_is_refused_before_anything_is_measured(run):
+    with pytest.raises(InputError, match="noise 'pepper': accepted are salt-pepper:P and gaussian:SD"):
+        evaluate(run, features=(), depth=SHALLOW, noises=("salt-pepper:0.1", "pepper"))
+    assert not (run.path / "metrics.json").exists()
+
+
 def test_real_images_score_better_than_a_models(evaluated):
     found = {name: one["value"] for name, one in evaluated["measures"].items()}
     for name in ("reconstructions", "prior", "mixture"):
@@ -134,21 +242,23 @@ def test_inception_goes_the_same_way(finished_run, digits, tmp_path, monkeypatch
         def forward(self, x):
             return [torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)[:, :8, None, None]]
 
-    sets = module.draw_sets(finished_run.model(), digits, 1)
-    content = module.of_samples(sets, digits, Inception(Small(), "0"), 1)
+    model = finished_run.model()
+    sets = module.draw_sets(model, digits, latents.encode(model, digits), 1)
+    content = module.of_samples(module.features_of(sets, digits, Inception(Small(), "0"), 1))
     assert content["prior_fid"]["n"] == 1
     assert content["prior_fid"]["value"] > content["real_fid"]["value"]
     assert "prior_fid_1024" not in content  # There are 360 images.
 
 
 def test_sets_are_as_large_as_the_split_and_of_its_classes(finished_run, digits):
-    sets = module.draw_sets(finished_run.model(), digits, 2)
-    assert {name: len(draws) for name, draws in sets.items()} == {
-        "prior": 2, "mixture": 2, "classes": 1, "reconstructions": 1
-    }  # fmt: skip
+    model = finished_run.model()
+    codes = latents.encode(model, digits)
+    sets = module.draw_sets(model, digits, codes, 2)
+    assert {name: len(draws) for name, draws in sets.items()} == {"prior": 2, "mixture": 2, "reconstructions": 1}
     for name, draws in sets.items():
         for pictures in draws:
-            assert abs(len(pictures) - 360) <= 5, name
+            assert len(pictures) == 360, name
+    assert abs(len(module.draw_classes(model, digits, codes)) - 360) <= 5
     assert not sets["prior"][0].equal(sets["prior"][1])
 
 
@@ -169,7 +279,7 @@ def test_the_legacy_fid_is_of_1024_at_random(monkeypatch):
     labels = torch.zeros(2000, dtype=torch.long)
     split = data.ImageData("given", everything, labels, everything, labels, ("one",))
     shuffled = everything[torch.randperm(2000, generator=generator), 0]
-    found = module.of_samples({"prior": [shuffled]}, split, Given(), 1)
+    found = module.of_samples(module.features_of({"prior": [shuffled]}, split, Given(), 1))
     assert found["prior_fid_1024"]["value"] < 0.2
     assert frechet(ordered[:1024], ordered) > 1
 
@@ -182,7 +292,7 @@ def test_a_run_of_other_images_is_refused(finished_run, digits):
 
 def test_a_run_that_held_images_out_is_measured_on_them(tmp_path):
     run = train(small_config(tmp_path, epochs=1, held_out=100))
-    found = evaluate(run, features=(), depth=Depth(draws=2, images=5))
+    found = evaluate(run, features=(), depth=dataclasses.replace(SHALLOW, draws=2))
     assert found["split"] == "validation"
     assert found["measures"]["negative_elbo_nats"]["n"] == 100
     assert found["measures"]["negative_elbo_nats"]["value"] == pytest.approx(
@@ -277,13 +387,33 @@ def test_own_images_are_measured_like_known_ones(tmp_path, generator, monkeypatc
 
 def test_what_an_earlier_evaluation_found_is_kept(run, classifier, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = evaluate(run, depth=dataclasses.replace(SHALLOW, all_draws=2), classifier=classifier.path)
-    again = evaluate(run, depth=SHALLOW)
-    for name in ("classifier_prior_fid", "all_l2_nats"):
+    deep = dataclasses.replace(SHALLOW, all_draws=2)
+    first = evaluate(run, depth=deep, noises=("salt-pepper:0.1",), classifier=classifier.path)
+    again = evaluate(run, depth=SHALLOW, noises=("gaussian:0.1",))
+    for name in ("classifier_prior_fid", "classifier_hits_full", "all_l2_nats"):
         assert again["measures"][name] == first["measures"][name]
+    assert again["by_class"] == first["by_class"]
+    assert again["noise"].keys() == {"none", "salt-pepper:0.1", "gaussian:0.1"}
+    for level in ("none", "salt-pepper:0.1"):
+        assert again["noise"][level] == first["noise"][level]
+    assert "accuracy" not in again["noise"]["gaussian:0.1"]
     assert again["networks"]["classifier"] == classifier.facts()
     assert again["missing"] == {}
     assert set(per_image(run)) >= {"negative_elbo_nats", "l1_nats"}
+
+
+def test_what_another_classifier_said_of_noise_is_not_kept(run, classifier, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = evaluate(run, depth=SHALLOW, noises=("",), classifier=classifier.path)
+    assert "accuracy" in first["noise"]["none"]
+    other = shutil.copytree(classifier.path, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["provenance"]["test_accuracy"] = 0.5
+    (other / "config.json").write_text(json.dumps(config))
+    again = evaluate(run, depth=SHALLOW, classifier=other)
+    kept = {name: one for name, one in first["noise"]["none"].items() if not name.endswith("accuracy")}
+    assert again["noise"] == {"none": kept}
+    assert len(kept) == 4
 
 
 def test_a_model_that_returns_no_number_is_refused(run, monkeypatch):
@@ -356,6 +486,12 @@ def test_metrics_of_earlier_runs_are_read_in_todays_words(path):
         assert each.mean() == pytest.approx(content["measures"][name]["value"], rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.name[:12])
+def test_earlier_runs_have_no_tables_by_class(path):
+    with pytest.raises(InputError, match=rf"nothing by class: vaelib evaluate {path} measures it"):
+        by_class(Run.load(path))
+
+
 def test_what_earlier_runs_lacked_is_named_in_todays_words(run):
     content = {"weights_sha256": run.weights_sha256, "measures": {"kl_nats": {}}, "networks": {}}
     (run.path / "metrics.json").write_text(json.dumps(content | {"missing": {"mnist": "none", "inception": "none"}}))
@@ -368,7 +504,7 @@ def test_earlier_weights_are_measured_today_as_they_were(path, tmp_path, monkeyp
     stored, each = read(run), per_image(run)
     (run.path / "metrics.json").unlink()
     monkeypatch.setattr(module, "pick_precision", lambda *_: stored["draws_decoded_in"])
-    found = evaluate(run, features=(), depth=Depth(10, 50, 0, 2))
+    found = evaluate(run, features=(), depth=Depth(10, 50, 0, 2, embedded=20))
     nats = [name for name in stored["measures"] if name.endswith("_nats")]
     assert {name for name in found["measures"] if name.endswith("_nats")} == set(nats)
     assert len(nats) == 11

@@ -63,7 +63,7 @@ def test_a_session_of_the_face_alone(clothes, tmp_path, monkeypatch):
     assert run.model().sample(3).shape == (3, 12, 12)
     other = vaelib.train(dataset=clothes, epochs=1, encoder_widths=(4,))
     vaelib.train_classifier(clothes, epochs=1, batch_size=9)
-    depth = evaluation.Depth(draws=5, images=9, resamplings=1)
+    depth = evaluation.Depth(draws=5, images=9, resamplings=1, paths=5, class_draws=5, embedded=20)
     for one in (run, other):
         with pytest.warns(UserWarning, match="says more about their number than about the images"):
             found = vaelib.evaluate(one, depth=depth, images=clothes)

@@ -199,3 +199,67 @@ def test_an_ablation_is_drawn_where_no_change_has_an_interval():
     figure = figures.ablation(pd.DataFrame([row]))
     assert figure.axes[0].lines[-1].get_xdata().tolist() == [0]
     assert np.isfinite(figure.axes[0].get_xlim()).all()
+
+
+def test_a_logarithmic_axis_has_every_value_and_the_means(table):
+    table = table.assign(beta=lambda rows: rows.latent_dim / 4)
+    figure = figures.on_log_axis(table, "beta", {"kl_nats": "KL"}, "beta", {"kl_nats": 6.0})
+    (axis,) = figure.axes
+    assert (axis.get_xscale(), axis.get_xlabel(), axis.get_title()) == ("log", "beta", "KL")
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.5", "2.5"]
+    means, dots, *_, level = axis.lines
+    np.testing.assert_allclose(means.get_xydata(), [[0.5, 5.5], [2.5, 13.5]])
+    assert sorted(dots.get_ydata()) == [5, 6, 13, 14]
+    assert set(level.get_ydata()) == {6}
+
+
+def test_the_curve_along_beta_has_each_run_and_the_best_sum(table):
+    table = table.assign(beta=lambda rows: rows.latent_dim / 4)
+    figure = figures.beta_curve(table)
+    assert [axis.get_title() for axis in figure.axes] == ["linear", "conv"]
+    axis = figure.axes[1]
+    assert [text.get_text() for text in axis.texts] == ["0.5", "2.5"]
+    runs, means, *grey = axis.lines
+    own = table[table.arch == "conv"]
+    assert {*map(tuple, runs.get_xydata())} == {*zip(own.kl_nats, own.recon_nats, strict=True)}
+    np.testing.assert_allclose(means.get_xydata(), [[5.5, 112], [13.5, 88]])
+    assert min(line.get_xy1()[1] for line in grey) == pytest.approx(101.5)
+    assert {line.get_slope() for line in grey} == {-1}
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    assert left < 5 < 14 < right
+    assert bottom < 88 < 114 < top
+
+
+def test_traces_of_one_architecture_differ_in_their_dashes():
+    models = (("ours", "linear", 0), ("ours", "linear", 1), ("wide", "linear", 0), ("other", "conv", 0))
+    table = pd.concat(history(model=model, arch=arch, seed=seed) for model, arch, seed in models)
+    table = table[table.split == "test"]
+    figure = figures.traces(table, "epoch", {"kl": "KL", "recon": "reconstruction"}, "epoch", log=True)
+    left, right = figure.axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[6, 7, 8]] * 4
+    assert right.lines[0].get_ydata().tolist() == [100, 99, 98]
+    assert left.get_xscale() == "log"
+    ours, again, wide, other = left.lines
+    assert ours.get_linestyle() == again.get_linestyle() == other.get_linestyle() == "-"
+    assert wide.get_linestyle() == "--"
+    assert ours.get_color() == wide.get_color() == figures.arch_colour("linear") != other.get_color()
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["ours", "wide", "other"]
+
+
+def test_one_epoch_is_a_visible_trace():
+    table = history(epochs=1, model="ours", arch="conv", seed=0)
+    (axis,) = figures.traces(table[table.split == "test"], "epoch", {"kl": "KL"}, "epoch").axes
+    assert axis.lines[0].get_marker() == "o"
+
+
+def test_crossed_tables_show_their_numbers_and_shade_each_column_by_itself():
+    table = pd.DataFrame({"clean": [1.0, 2.0, 3.0], "noisy": [300.0, 100.0, 200.0]}, index=["a", "b", "c"])
+    figure = figures.crossed({"one": table, "other": table.iloc[:1]}, "tested on", "trained on", digits=1)
+    one, other = figure.axes
+    assert [text.get_text() for text in one.texts] == ["1.0", "300.0", "2.0", "100.0", "3.0", "200.0"]
+    np.testing.assert_allclose(one.images[0].get_array(), [[0, 1], [0.5, 0], [1, 0.5]])
+    assert [label.get_text() for label in one.get_yticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in one.get_xticklabels()] == ["clean", "noisy"]
+    np.testing.assert_allclose(other.images[0].get_array(), 0)
+    assert (one.get_xlabel(), one.get_ylabel(), one.get_title()) == ("tested on", "trained on", "one")

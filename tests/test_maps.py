@@ -114,6 +114,17 @@ def test_the_centre_names_the_class_that_is_decoded_there(probabilities, names, 
     assert latent.centre(small(3), Sure(*probabilities), names) == expected
 
 
+def test_the_probabilities_at_the_centre_are_means_over_pictures():
+    """Of a classifier that is sure of each picture, half of them of either class."""
+
+    class Turns:
+        def probabilities(self, images):
+            return torch.eye(2)[torch.arange(len(images)) % 2]
+
+    assert latent.centre_probabilities(small(3), Turns(), count=10).tolist() == [0.5, 0.5]
+    assert latent.centre(small(3), Sure(0.2, 0.8), "ab") == "b (80%)"
+
+
 def test_the_centre_is_within_its_radius():
     codes = []
     model = small(3)

@@ -1,6 +1,7 @@
 import ast
 import base64
 import dataclasses
+import inspect
 import io
 import json
 import re
@@ -19,13 +20,21 @@ from traitlets.config import Config
 
 from vaelib import evaluation, training
 from vaelib.config import ARCHS, InputError, TrainingConfig
+from vaelib.results import findings
 
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTE = [sys.executable, str(ROOT / "workflow" / "execute.py")]
 TINY = dict(dataset="digits", epochs=2, encoder_widths=[8])
 FILMS = {"film", "frames_of", "gif", "player", "sheets"}  # what moves stands on a page as HTML or as a file
+# These are executed on own images in test_studies.py.
+STUDIES = {"weights", "dimensions", "noise", "start", "reports"}
 # These two speak of the known sets by their names.
 NAMES_SETS = {"train.ipynb", "reproduce.ipynb"}
+# Chapters that say what they found by findings; those of the studies are tested in test_studies.py.
+FOUND = [
+    "grid", "bound", "rate", "samples", "equal", "ablation",
+    "embeddings", "evolution", "map", "interpolation", "classes", "confusion",
+]  # fmt: skip
 
 
 def execute(template, out, parameters):
@@ -77,8 +86,9 @@ def test_templates_import_rooms_of_vaelib_and_no_files(path):
     for cell in code_cells(path):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("vaelib"):
-                assert node.module in ("vaelib", "vaelib.config")
-                assert node.module == "vaelib.config" or {alias.name for alias in node.names} <= rooms
+                names = {alias.name for alias in node.names}
+                assert node.module in ("vaelib", "vaelib.config", "vaelib.results")
+                assert names <= {"vaelib": rooms, "vaelib.results": {"findings"}}.get(node.module, names)
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
@@ -99,6 +109,50 @@ def test_the_text_fits_any_data_set_and_any_architectures(path):
     if path.name not in NAMES_SETS:
         assert not re.search(r"\bdigits?\b|MNIST|\bconv\b|\bconvbn\b", "\n".join(prose), re.IGNORECASE)
     assert not re.search(r"\bdigits?\b|MNIST|\bconv\b|\blinear (and|model)", "\n".join(captions(path)), re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_chapter_asks_only_in_its_headings_and_exercises(path):
+    cells = nbformat.read(path, as_version=4).cells
+    exercise = re.compile(r"```\{admonition\} (Exercise|Solution)\n.*?\n```", re.DOTALL)
+    prose = [exercise.sub("", cell.source) for cell in cells if cell.cell_type == "markdown"]
+    lines = [line for text in prose for line in text.splitlines() if not line.startswith("#")]
+    assert not [line for line in [*lines, *captions(path)] if "?" in line]
+
+
+# The exhibits of the museum come one by one, and their numbers are gathered at its end.
+@pytest.mark.parametrize("path", [p for p in TEMPLATES if p.stem != "museum"], ids=lambda path: path.name)
+def test_a_chapter_opens_with_what_it_found(path):
+    cells = nbformat.read(path, as_version=4).cells
+    headings = [place for place, cell in enumerate(cells) if cell.source.startswith("## ")]
+    assert cells[headings[0]].source.startswith("## What was found")
+    found = cells[headings[0] + 1]
+    assert found.cell_type == "code"
+    assert "Markdown(" in found.source
+    shown = [cell for cell in cells[: headings[0]] if "mystnb" in cell.metadata]
+    assert not shown, "a figure stands before what was found"
+
+
+def shown_by(path):
+    """The labels of the page's figures and sections, and what its glued tables would be called."""
+    cells = code_cells(path)
+    labelled = re.findall(r"^\(([\w-]+)\)=$", "\n".join(c.source for c in nbformat.read(path, 4).cells), re.MULTILINE)
+    drawn = [cell.metadata.mystnb.figure.name for cell in cells if "mystnb" in cell.metadata]
+    glued = re.findall(r'glue\("([\w-]+)"', "\n".join(cell.source for cell in cells))
+    return {f"{path.stem}-{name}" for name in drawn + glued} | set(labelled)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_finding_of_a_chapter_rests_on_what_a_chapter_shows(name):
+    source = "\n".join(cell.source for cell in code_cells(ROOT / "notebooks" / f"{name}.ipynb"))
+    used = set(re.findall(r"findings\.(\w+)", source))
+    rests = set()
+    for find in (getattr(findings, one) for one in used):
+        if hasattr(find, "__wrapped__"):
+            needed = [own for own in inspect.signature(find).parameters.values() if own.default is own.empty]
+            rests.add(find(*[None] * len(needed)).where)
+    assert any(where.startswith(f"{name}-") for where in rests)
+    assert rests <= set().union(*map(shown_by, TEMPLATES))
 
 
 def test_the_parameters_of_train_are_the_settings_and_their_defaults():
@@ -236,10 +290,10 @@ def strokes(tmp_path_factory):
         return str(run.path.relative_to(folder))
 
     grid = [trained("runs", arch=arch, latent_dim=d) for arch in ("linear", "conv") for d in (2, 3)]
-    matched = [trained("sized", latent_dim=d, encoder_widths=(9,)) for d in (2, 3)]
+    matched = [trained("studies", latent_dim=d, encoder_widths=(9,)) for d in (2, 3)]
     presets = {"tuned": "tuned", "the textbook model": "textbook"}
-    lines = {
-        name: [trained("ablation", preset=preset, seed=seed, held_out=10) for seed in (0, 1)]
+    arms = {
+        name: [trained("studies", preset=preset, seed=seed, held_out=10) for seed in (0, 1)]
         for name, preset in presets.items()
     }
     training.train_classifier(common["dataset"], epochs=1, batch_size=16, runs_root=str(folder / "runs"))
@@ -247,15 +301,15 @@ def strokes(tmp_path_factory):
         warnings.filterwarnings("ignore", "FID of")
         for path in grid + matched:
             classifier = folder / "runs" / "strokes" / "classifier-s0"
-            evaluation.evaluate(folder / path, classifier=classifier, depth=evaluation.Depth(10, 10, 0, 1))
-    sizes = {"equal": list(zip(matched, grid[2:], strict=True)), "sized": []}
-    (folder / "sized" / "sizes.json").write_text(json.dumps(sizes))
-    lines = {name: [path.removeprefix("ablation/") for path in paths] for name, paths in lines.items()}
-    (folder / "ablation" / "lines.json").write_text(json.dumps({"linear": lines}))
+            evaluation.evaluate(folder / path, classifier=classifier, depth=evaluation.Depth(10, 10, 0, 1, 5, 5, 20))
+    pairs = [(f"../{one}", f"../{other}") for one, other in zip(matched, grid[2:], strict=True)]
+    (folder / "studies" / "sizes.json").write_text(json.dumps({"equal": pairs, "sized": []}))
+    arms = {name: [f"../{path}" for path in paths] for name, paths in arms.items()}
+    (folder / "studies" / "ablation.json").write_text(json.dumps({"linear": arms}))
     return dict(dataset=common["dataset"], runs_root=str(folder / "runs")), [str(folder / path) for path in grid]
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in TEMPLATES if path.stem not in STUDIES], ids=lambda path: path.name)
 def test_every_chapter_is_right_for_own_images_with_few_of_a_class(path, strokes):
     folders, _ = strokes
     settings = dict(epochs=2, batch_size=16, encoder_widths=[8]) if path.name == "train.ipynb" else {}
@@ -274,4 +328,4 @@ def test_a_chapter_shows_one_model_alone(name, strokes):
 def test_a_chapter_on_the_plane_names_the_dimension_that_it_lacks(name, strokes):
     folders, paths = strokes
     with pytest.raises(InputError, match="no run with latent_dim 2 among these, whose latent_dim is 3"):
-        run_cells(ROOT / "notebooks" / f"{name}.ipynb", runs=paths[3:], **folders)
+        run_cells(ROOT / "notebooks" / f"{name}.ipynb", runs=paths[3:], evaluated=paths[3:], **folders)

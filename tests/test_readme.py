@@ -35,7 +35,7 @@ table = vaelib.compare([run, other])
 assert set(table.model) == {"digits linear-d2-epochs2"} and table.difference.notna().all()
 """
     # The evaluations of the README are as deep as a report needs; the test takes shallow ones.
-    shallow = "from vaelib import evaluation\nevaluation.Depth.__init__.__defaults__ = (10, 20, 0, 1)\n"
+    shallow = "from vaelib import evaluation\nevaluation.Depth.__init__.__defaults__ = (10, 20, 0, 1, 5, 5, 20)\n"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", shallow + code + checks], capture_output=True, text=True, cwd=tmp_path
     )

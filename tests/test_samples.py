@@ -5,7 +5,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from scipy import linalg
+from scipy import linalg, ndimage, signal
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -177,6 +177,21 @@ def test_memorised_images_keep_precision_and_lose_recall(generator):
     honest = samples.neighbourhoods(other, real)
     assert found["recall"] < 0.1 < honest["recall"]
     assert found["coverage"] < 0.2 < honest["coverage"]
+
+
+def test_sharpness_is_the_variance_of_scipys_laplace_filter(digits):
+    laplace = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    pictures = digits.test_images[:20, 0].numpy() / 255
+    expected = [signal.convolve2d(picture, laplace, mode="valid").var() for picture in pictures]
+    np.testing.assert_allclose(samples.sharpness(pictures), expected, rtol=1e-5)
+    np.testing.assert_allclose(samples.sharpness(digits.test_images[:20]), expected, rtol=1e-5)
+
+
+def test_a_blurred_picture_is_less_sharp(digits):
+    pictures = digits.test_images[:20, 0].numpy() / 255
+    blurred = ndimage.gaussian_filter(pictures, (0, 1, 1))
+    assert (samples.sharpness(blurred) < samples.sharpness(pictures)).all()
+    assert samples.sharpness(np.full((2, 8, 8), 0.5)).tolist() == [0, 0]
 
 
 def test_the_controls_are_what_their_names_say(digits):

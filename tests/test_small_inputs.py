@@ -22,14 +22,17 @@ latent_dims: [2, 10]
 seeds: [0, 1]
 settings: {epochs: 1, encoder_widths: [8]}
 sizes: {latent_dim: 2, parameters: [15_000]}
-ablation:
-  settings: {held_out: 200}
-  latent_dims: [2]
-  seeds: [0, 1]
-  changes: {linear: {ReLU: {activation: relu}}}
+studies:
+  ablation:
+    latent_dims: [2]
+    arms: {linear: {tuned: {}, ReLU: {activation: relu}}}
 """
 STUDIES = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-OVER_RUNS = [name for name, template in STUDIES.items() if "runs_root" in parameters(template) and name != "train"]
+# A study that the edition below is without has runs of its own, and the museum trains its models itself.
+WITHOUT_RUNS = {"train", "museum", "dimensions", "noise", "reports", "start", "weights"}
+OVER_RUNS = [
+    name for name, template in STUDIES.items() if "runs_root" in parameters(template) and name not in WITHOUT_RUNS
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +63,14 @@ def test_under_the_runs_of_an_edition_lies_its_grid_and_no_other_run(built):
     assert [run.config.settings() for run in runs] == [c.settings() for c in built.grid]
 
 
-def test_beside_the_runs_of_an_edition_lie_its_ablation_and_its_sizes(built):
+def test_beside_the_runs_of_an_edition_lie_its_studies_and_its_sizes(built):
     root = f"{built.build}/runs"
-    lines = results.read_lines("", root)
-    assert {arch: list(changes) for arch, changes in lines.items()} == {
-        "linear": ["tuned", "the textbook model", "ReLU"]
-    }
-    for paths in lines["linear"].values():
-        assert len(results.find_runs(paths, "", "")) == 2
+    arms = results.read_study("", root, "ablation")
+    assert {arch: list(own) for arch, own in arms.items()} == {"linear": ["tuned", "ReLU"]}
+    for (arm, paths), root_of_arm in zip(arms["linear"].items(), ("runs", "studies"), strict=True):
+        found = results.find_runs(paths, "", "")
+        assert [run.config.activation for run in found] == [{"tuned": "gelu", "ReLU": "relu"}[arm]] * 2
+        assert {run.path.resolve().parts[-3] for run in found} == {root_of_arm}, "the grid's are not trained twice"
     equal, sized = results.read_sizes("", root)
     assert {arch: len(runs) for arch, runs in equal.items()} == {"conv": 2 * len(built.equal)}
     assert [run.config.arch for run in sized] == ["linear", "linear", "conv", "conv"]
@@ -87,7 +90,7 @@ def test_a_study_finds_the_runs_of_an_edition_by_their_folder_and_data_set(name,
 
         return found
 
-    for room, function in ((results, "find_runs"), (results, "read_lines"), (results, "read_sizes")):
+    for room, function in ((results, "find_runs"), (results, "read_study"), (results, "read_sizes")):
         monkeypatch.setattr(room, function, finding(getattr(room, function)))
     given, opening, *_ = [cell.source for cell in STUDIES[name].cells if cell.cell_type == "code"]
     namespace = {}
@@ -99,18 +102,17 @@ def test_a_study_finds_the_runs_of_an_edition_by_their_folder_and_data_set(name,
         exec(opening, namespace)
 
 
-@pytest.mark.parametrize("folder", ["ablation", "sized"])
-def test_runs_that_do_not_compare_are_refused_by_what_they_differ_in(built, folder):
-    with pytest.raises(InputError, match=r"(runs with preset textbook and tuned do not|differ in .*encoder_widths)"):
-        results.find_runs([], f"{built.build}/{folder}", "digits")
+def test_runs_that_do_not_compare_are_refused_by_what_they_differ_in(built):
+    with pytest.raises(InputError, match=r"differ in .*encoder_widths"):
+        results.find_runs([], f"{built.build}/studies", "digits")
 
 
 def test_a_run_with_long_values_for_all_its_settings_has_a_folder_of_its_own(tmp_path):
     """A file system takes names of 255 bytes, and a run that is trained again adds to its name for a while."""
     long = dict(
         encoder_widths=[*range(1001, 1009)], decoder_widths=[*range(2001, 2009)], k1=1.000000123, k2=1.23456789,
-        lr=0.00123456789, schedule="onecycle:0.123456789012", noise="salt-pepper:0.123456789012345", epochs=99_999,
-        batch_size=59_999, held_out=29_999, activation="leaky-relu", norm="batch", output_bias="mean",
+        kl_warmup=99_999, lr=0.00123456789, schedule="onecycle:0.123456789012", noise="salt-pepper:0.123456789012345",
+        epochs=99_999, batch_size=59_999, held_out=29_999, activation="leaky-relu", norm="batch", output_bias="mean",
         precision="bfloat16", threads=256,
     )  # fmt: skip
     assert len("-".join(f"{name}{as_text(value, '.')}" for name, value in long.items())) > 255

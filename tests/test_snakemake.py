@@ -27,6 +27,11 @@ seeds: [0]
 settings: {epochs: 1, encoder_widths: [8]}
 classifier: {epochs: 1}
 evaluation: {draws: 1, images: 10, resamplings: 1}
+studies:
+  costly:
+    latent_dims: [4]
+    arms: {linear: {as it is: {}, "beta 4, the author's": {k2: 4}}}
+    evaluation: {noises: ["gaussian:0.25", "salt-pepper:0.1"]}
 """
 TOC = """
 format: jb-book
@@ -39,7 +44,7 @@ parts:
 """
 # The notebooks name what they are made by, and do not import it: PyTorch takes seconds.
 CHAPTERS = {
-    "walk": ("runs = []", "len(runs)", "if not runs:\n    from vaelib import latent\n\n    latent.lerp"),
+    "walk": ("runs = []", "len(runs)", "if not runs:\n    from vaelib import figures\n\n    figures.ablation"),
     "plane": ("runs = []\nlatent_dims = [2]",),
 }
 TRAIN = "if not globals():\n    from vaelib import training\n\n    training.train()"
@@ -160,6 +165,18 @@ def test_the_site_is_without_links_to_chapters_that_the_edition_lacks(built, pro
     assert not (project / "build/full/_build/html/pages/plane.html").exists()
 
 
+def test_a_study_without_a_chapter_is_trained_measured_and_named(built, project):
+    studies = project / "build/full/studies"
+    arms = json.loads((studies / "costly.json").read_text())["linear"]
+    assert list(arms) == ["as it is", "beta 4, the author's"]
+    (shared,), (own,) = arms.values()
+    assert (studies / shared).resolve() == project / RUN.format(4), "the grid's run is trained once"
+    for run in (shared, own):
+        measured = json.loads((studies / run / "metrics.json").read_text())
+        assert set(measured["noise"]) == {"none", "gaussian:0.25", "salt-pepper:0.1"}
+    assert not (studies / "sizes.json").exists(), "no page asks for it"
+
+
 PAGES = {f"{rule} {page}" for rule in ("execute", "stage") for page in ("walk", "linear-d4-s0", "linear-d5-s0")}
 
 
@@ -172,7 +189,7 @@ PAGES = {f"{rule} {page}" for rule in ("execute", "stage") for page in ("walk", 
             {"stage walk", "book", "site"},
         ),
         ({"notebooks/walk.ipynb": cell(new_code_cell("1 + 1"))}, {"execute walk", "stage walk", "site"}),
-        ({"vaelib/latent/paths.py": line("A = 1")}, {"execute walk", "stage walk", "site"}),
+        ({"vaelib/figures/curves.py": line("A = 1")}, {"execute walk", "stage walk", "site"}),
         ({"vaelib/evaluation/samples.py": line("A = 1")}, {"evaluate"}),
         ({"vaelib/data/files.py": line("A = 1")}, {"train", "classifier", "evaluate", "site", *PAGES}),
     ],

@@ -96,6 +96,40 @@ def test_a_constant_schedule_is_constant():
     assert {step.learning_rate(config, share) for share in np.linspace(0, 1, 50)} == {1e-3}
 
 
+def test_the_weight_of_the_kl_rises_in_a_straight_line():
+    config = TrainingConfig(k2=3.0, kl_warmup=4)
+    assert [step.kl_weight(config, epochs) for epochs in (0, 1, 2.5, 4, 9)] == [0, 0.75, 1.875, 3, 3]
+    assert {step.kl_weight(TrainingConfig(k2=3.0), epochs) for epochs in (0, 0.5, 9)} == {3}
+
+
+def test_a_step_in_the_warm_up_is_one_with_the_weight_of_that_moment(digits):
+    """One batch an epoch: in the middle of the first of two epochs of warm-up the weight is a quarter of k2."""
+    learnt = {}
+    for settings in (dict(k2=2.0, kl_warmup=2), dict(k2=0.5), dict(k2=2.0)):
+        config = TrainingConfig(encoder_widths=(8,), batch_size=32, **settings)
+        model = models.build(config)
+        list(step.train_epoch(model, step.new_optimizer(model, config, CPU), digits.train_images[:32], config, 1))
+        learnt[tuple(settings.values())] = weights(model)
+    assert torch.allclose(learnt[2.0, 2], learnt[(0.5,)], atol=1e-7)
+    assert not torch.allclose(learnt[2.0, 2], learnt[(2.0,)], atol=1e-5)
+
+
+def test_a_recorded_step_sees_the_weight_of_the_kl_rise(digits, monkeypatch):
+    """As on a GPU: what is recorded in the first epoch is replayed in the next, when the weight is another."""
+    config = TrainingConfig(encoder_widths=(8,), batch_size=16, kl_warmup=3, precision="float32")
+    replay, learnt = step.Replay, []
+    for replayed in (False, True):
+        monkeypatch.setattr(step, "can_be_replayed", lambda *_, yes=replayed: yes)
+        monkeypatch.setattr(step, "Replay", lambda *arguments: replay(*arguments, record=False))
+        model, replays = models.build(config), {}
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        for epoch in (1, 2, 3):
+            list(step.train_epoch(model, optimizer, digits.train_images[:40], config, epoch, replays))
+        assert replays["k2"] == pytest.approx(step.kl_weight(config, 3 - 0.5 / 3))
+        learnt.append(weights(model))
+    assert torch.equal(*learnt)
+
+
 @pytest.mark.parametrize("arch", ["linear", "conv"])
 @pytest.mark.parametrize("learnt_before", [False, True])
 def test_a_replayed_step_learns_what_a_plain_one_does(arch, learnt_before, digits):

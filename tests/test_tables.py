@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -16,6 +17,7 @@ from vaelib.results import (
     near,
     shares,
     split_by_arch,
+    study_table,
     summary,
     table_by_cell,
     table_of,
@@ -242,3 +244,40 @@ def test_what_is_not_known_comes_last_among_the_largest():
     assert largest(matrix, 6) == [(1, 2), (2, 1), (0, 2), (2, 0), (0, 1), (1, 0)]
     assert largest(np.full((2, 2), np.nan)) == [(0, 1)]
     assert largest(-np.ones((3, 3)), 1) == [(0, 1)]
+
+
+@pytest.fixture
+def study(runs_root):
+    _, linear2, linear10, conv2 = (str(run.path) for run in find_runs([], str(runs_root), "digits"))
+    return {"conv": {"one": [conv2]}, "linear": {"one": [linear2, linear10]}}
+
+
+def test_a_table_of_a_study_has_a_row_for_each_run_with_the_settings_named(study):
+    table = study_table(study, lambda run: run.final(), ["k1", "epochs"])
+    assert list(table)[:6] == ["arch", "arm", "latent_dim", "seed", "k1", "epochs"]
+    cells = table[["arch", "arm", "latent_dim", "seed", "k1", "epochs"]].to_numpy().tolist()
+    assert cells == [["conv", "one", 2, 0, 1, 1], ["linear", "one", 2, 1, 1, 1], ["linear", "one", 10, 0, 1, 1]]
+    last = pd.read_csv(f"{study['linear']['one'][1]}/history.csv").iloc[-1]
+    assert table.negative_elbo_nats[2] == pytest.approx(last.recon + last.kl)
+
+
+def test_a_table_of_a_study_has_all_rows_of_tables_that_were_measured(study):
+    table = study_table(study, lambda run: run.history().query("split == 'test'"))
+    whole = study_table(study, lambda run: run.history())
+    assert table.split.tolist() == ["test"] * 3
+    assert whole.split.tolist() == ["train", "test"] * 3
+    assert whole.index.tolist() == list(range(6))
+    assert whole.latent_dim.tolist() == [2, 2, 2, 2, 10, 10]
+    pd.testing.assert_series_equal(table.kl, whole.kl[whole.split == "test"].reset_index(drop=True))
+
+
+def test_a_study_of_different_images_is_no_table(study, tmp_path):
+    (source,) = study["conv"]["one"]
+    other = tmp_path / "runs" / "digits" / "conv-d2-s0"
+    shutil.copytree(source, other)
+    file = other / "config.json"
+    content = json.loads(file.read_text())
+    content["provenance"]["data_sha256"] = "0" * 64
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"^the runs of the study learnt different images: give runs of one set$"):
+        study_table(study | {"conv": {"one": [str(other)]}}, lambda run: {})

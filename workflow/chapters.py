@@ -82,21 +82,23 @@ def chapter(template: str, edition: Edition, changed: dict[str, Any]) -> Page | 
     None where the edition does not ask for what it needs.
     """
     known, name = parameters(read(template)), Path(template).stem
-    grid, sizes, ablated = ([edition.place(c) for c in own] for own in (edition.grid, edition.sizes, edition.ablated))
+    grid, sizes = ([edition.place(c) for c in own] for own in (edition.grid, edition.sizes))
     has = {
-        "evaluated": edition.evaluated,
-        "lines": ablated,
-        "sizes": edition.equal and edition.evaluated,  # further sizes are compared beside equal ones
+        "evaluated": edition.values.evaluation,
+        "study": name in edition.studies,
+        "sizes": edition.equal and edition.values.evaluation,  # further sizes are compared beside equal ones
         "latent_dims": set(known.get("latent_dims", [])) <= set(edition.latent_dims),
     }
     if not all(there for name, there in has.items() if name in known):
         return None
     speed = SPEED if (ROOT / SPEED).exists() else ""
+    studies = f"{edition.build}/studies"
     values = {
         "runs": [f"{edition.build}/{place}" for place in grid],
         "evaluated": [f"{edition.build}/{place}" for place in grid],
-        "lines": f"{edition.build}/ablation/lines.json",
-        "sizes": f"{edition.build}/sized/sizes.json",
+        "study": f"{studies}/{name}.json",
+        "studies": studies,
+        "sizes": f"{studies}/sizes.json",
         "classifier": f"{edition.build}/{edition.classifier}",
         "speed": speed,
         "edition": edition.name,
@@ -110,11 +112,19 @@ def chapter(template: str, edition: Edition, changed: dict[str, Any]) -> Page | 
             raise InputError(f"chapters.{name}.{key}: accepted are {', '.join(own) or 'none, it has no parameters'}")
         if type(value) is not type(own[key]):
             raise InputError(f"chapters.{name}.{key} {value!r}: accepted is a value such as {own[key]!r}")
-    trained = (grid if "runs" in known else []) + (ablated if "lines" in known else [])
-    evaluated = list(dict.fromkeys((grid if "evaluated" in known else []) + (sizes if "sizes" in known else [])))
-    files = [values[name] for name in ("lines", "sizes", "speed") if name in known and values[name]]
+    read_here = list(edition.studies) if "studies" in known else [name] if "study" in known else []
+    studied = [place for study in read_here for place in edition.places(study)]
+    trained = (grid if "runs" in known else []) + studied
+    evaluated = (grid if "evaluated" in known else []) + (sizes if "sizes" in known else [])
+    evaluated += [place for place in studied if place in edition.evaluated]
+    files = [f"{studies}/{study}.json" for study in read_here]
+    files += [values[key] for key in ("sizes", "speed") if key in known and values[key]]
     given = {key: value for key, value in values.items() if key in known} | changed
-    return Page(template, given, trained, evaluated, files, batch=name)
+    return Page(template, given, unique(trained), unique(evaluated), files, batch=name)
+
+
+def unique(items: list[str]) -> list[str]:
+    return list(dict.fromkeys(items))
 
 
 def read(path: str | Path) -> NotebookNode:

@@ -6,22 +6,26 @@ accepted.
 
 import dataclasses
 import hashlib
+import inspect
 import itertools
+import math
 import os
 import re
 from functools import cached_property
 from pathlib import Path
+from posixpath import relpath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, StrictBool, StrictStr, ValidationError, model_validator
 
-from vaelib.config import ARCHS, DATASETS, OWN_IMAGES, InputError, TrainingConfig, as_text
+from vaelib.cli import measure
+from vaelib.config import ARCHS, DATASETS, OWN_IMAGES, InputError, TrainingConfig, as_text, parse_noise
 from vaelib.sizes import COUNTS, scaled_to
 
 # What the edition itself decides, and its settings therefore may not name.
 DECIDED = {"dataset", "arch", "latent_dim", "seed", "runs_root", "name"}
-# The lines that every ablation has beside its changes.
-ALWAYS = {"tuned": {}, "the textbook model": {"preset": "textbook"}}
+# What `vaelib evaluate` takes where an option is not given.
+BY_DEFAULT = {name: option.default for name, option in inspect.signature(measure.evaluate).parameters.items()}
 
 
 def whole(low: int, high: int):
@@ -80,22 +84,51 @@ def architecture(value):
     return value
 
 
-def line_name(value):
-    """The name of a change: it stands in figures, in HTML and in Markdown."""
-    if not isinstance(value, str) or not re.fullmatch(r"[^<>&\"'`$|\\\s]([^<>&\"'`$|\\]{0,38}\S)?", value):
-        raise ValueError("accepted are 1 to 40 characters without < > & $ | \\ and quotes")
+def arm_name(value):
+    """The name of an arm: it stands in figures, in HTML and in Markdown."""
+    if not isinstance(value, str) or not re.fullmatch(r"[^<>&\"`$|\\\s]([^<>&\"`$|\\]{0,38}\S)?", value):
+        raise ValueError("accepted are 1 to 40 characters without < > & $ | \\ ` and double quotes")
     if not value.isprintable():
         raise ValueError("accepted are characters that can be printed")
-    if value in ALWAYS:
-        raise ValueError(f"{' and '.join(ALWAYS)} are lines of every ablation, accepted is the name of a change")
     return value
+
+
+def study_name(value):
+    """The name of a study: that of its chapter's template, and of the file that names its runs."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", str(value)) or value == "sizes":
+        raise ValueError(
+            "accepted are 1 to 40 lower-case letters, digits, - and _, of which the first is a letter; "
+            "sizes is the file of models of equal and further sizes"
+        )
+    return value
+
+
+def noise_level(value):
+    """A corruption of images as metrics.json names it."""
+    try:
+        kind, level = parse_noise(str(value))
+    except InputError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+    return f"{kind}:{level!r}"
+
+
+def not_empty(value):
+    if not isinstance(value, dict) or not value:
+        raise ValueError("accepted are pairs, one at least, such as {linear: {tuned: {}, ReLU: {activation: relu}}}")
+    return value
+
+
+def or_false(part):
+    """A part of the file, or false: then it is None."""
+    return Annotated[part | None, BeforeValidator(lambda value: None if value is False else value)]
 
 
 Arch = Annotated[str, BeforeValidator(architecture)]
 Dimension = whole(1, 4096)
 Seed = whole(0, 2**31 - 1)
+Noise = Annotated[str, BeforeValidator(noise_level)]
 Choices = settings_without({*DECIDED, "data_root"})  # every model of an edition reads the same images
-Changes = dict[Annotated[str, BeforeValidator(line_name)], Choices]
+Arms = Annotated[dict[Annotated[str, BeforeValidator(arm_name)], Choices], BeforeValidator(not_empty)]
 
 
 class Part(BaseModel):
@@ -124,13 +157,22 @@ class Classifier(Part):
     batch_size: whole(2, 60_000) | None = None
 
 
-class Evaluation(Part):
-    """How deeply each model is measured; what is not given is what `vaelib evaluate` takes."""
+class Depth(Part):
+    """How deeply models are measured; what is not given is what `vaelib evaluate` takes."""
 
     draws: whole(1, 100_000) | None = None
     images: whole(1, 100_000) | None = None
-    all_draws: whole(0, 100_000) | None = None
     resamplings: whole(1, 100) | None = None
+    paths: whole(1, 100_000) | None = None
+    class_draws: whole(1, 100_000) | None = None
+    embedded: whole(1, 100_000) | None = None
+    noises: several(Noise, "['salt-pepper:0.1', 'gaussian:0.25']") | None = None
+
+
+class Evaluation(Depth):
+    """The same for the grid, whose models of ten dimensions of the first seed are measured on all images too."""
+
+    all_draws: whole(0, 100_000) | None = None
 
 
 class Sizes(Part):
@@ -140,16 +182,17 @@ class Sizes(Part):
     parameters: several(whole(1, 1_000_000_000), "[350_000, 700_000]")
 
 
-class Ablation(Part):
-    """Models that differ from the tuned one in one choice each, measured on training images that were held out."""
+class Study(Part):
+    """Models that are compared with one another: arms, which differ in the settings that are named beside them.
 
-    settings: Choices
-    latent_dims: several(Dimension, "[2, 10]")
-    seeds: several(Seed, "[0, 1, 2]", least=2)  # an interval over seeds needs two
-    changes: Annotated[
-        dict[Arch, Changes],
-        BeforeValidator(lambda value: {a: c or {} for a, c in value.items()} if isinstance(value, dict) else value),
-    ]
+    Latent dimensions, seeds and each number of its evaluation are the edition's where they are not given.
+    """
+
+    latent_dims: several(Dimension, "[2, 10]") | None = None
+    seeds: several(Seed, "[0, 1, 2]") | None = None
+    settings: Choices = {}
+    evaluation: or_false(Depth) = Depth()
+    arms: Annotated[dict[Arch, Arms], BeforeValidator(not_empty)]
 
 
 class Values(Part):
@@ -162,46 +205,47 @@ class Values(Part):
     seeds: several(Seed, "[0, 1, 2]")
     settings: settings_without(DECIDED) = {}
     classifier: Classifier = Classifier()
-    evaluation: Annotated[Evaluation | None, BeforeValidator(lambda value: None if value is False else value)] = (
-        Evaluation()
-    )
+    evaluation: or_false(Evaluation) = Evaluation()
     equal: StrictBool | None = None
     together: whole(1, 1000) = 1
     chapters: dict[str, dict[str, Any]] = {}
     sizes: Sizes | None = None
-    ablation: Ablation | None = None
+    studies: dict[Annotated[str, BeforeValidator(study_name)], Study] = {}
 
 
 class Edition:
     """The edition of these values; InputError names the one that means nothing.
 
+    build     the folder that it lies in, build/EDITION where none is given; a place is a folder or file in there
     grid      a config for each architecture, latent_dim and seed
     equal     pairs of configs: the edition's first architecture at the number of parameters of each other model
     sized     every architecture at further sizes
-    ablation  arch -> change -> configs
-    runs      place -> config of every run, where a place is its folder in build/EDITION: runs/mnist/conv-d2-s0
+    studies   name -> arch -> arm -> configs
+    runs      place -> config of every run, such as runs/mnist/conv-d2-s0
+    evaluated the same of those that are measured
     groups    name -> places of the runs that one process trains, then one evaluates, then one draws the pages of
     """
 
-    def __init__(self, values: dict[str, Any]):
+    def __init__(self, values: dict[str, Any], build: str = ""):
         try:
             self.values = Values.model_validate(values)
         except ValidationError as error:
             raise InputError(in_one_line(error)) from None
         own = self.values
         self.name, self.seeds, self.latent_dims = own.edition, own.seeds, own.latent_dims
-        self.build = f"build/{self.name}"
+        self.build = build or f"build/{self.name}"
         self.grid = [self.config(*cell) for cell in itertools.product(own.archs, own.latent_dims, own.seeds)]
         # A config keeps a path with ~ expanded and with a slash in it.
         self.dataset, self.data_root = self.grid[0].dataset, self.grid[0].data_root
         if self.dataset not in DATASETS and not Path(self.dataset).exists():
             raise InputError(f"dataset {own.dataset!r}: accepted is one of {', '.join(DATASETS)}, or {OWN_IMAGES}")
-        # The ablation is checked first, because counting parameters takes seconds.
-        self.ablation, self.equal, self.sized = self._ablation(), self._equal(), self._sized()
+        # The studies are checked first, because counting parameters takes seconds.
+        self.studies = {name: self._study(name, study) for name, study in own.studies.items()}
+        self.equal, self.sized = self._equal(), self._sized()
         self.sizes = [*itertools.chain(*self.equal), *self.sized]
-        self.ablated = [c for changes in self.ablation.values() for configs in changes.values() for c in configs]
-        self.runs = {self.place(c): c for c in [*self.grid, *self.sizes, *self.ablated]}
-        self.evaluated = {self.place(c): c for c in [*self.grid, *self.sizes]} if own.evaluation else {}
+        self.runs = self._runs()
+        self._asked = self._evaluations()
+        self.evaluated = {place: c for place, c in self.runs.items() if place in self._asked}
         self.groups = self._groups()
         self.classifier = f"runs/{self.grid[0].run_path.parent.name}/classifier-s0"
 
@@ -211,8 +255,29 @@ class Edition:
         return TrainingConfig(**self.values.settings | changed | own, runs_root=f"{self.build}/{root}")
 
     def place(self, c: TrainingConfig) -> str:
-        """The run's folder in build/EDITION."""
+        """The run's folder in build."""
         return c.run_path.relative_to(self.build).as_posix()
+
+    def places(self, study: str) -> list[str]:
+        """The runs of that study."""
+        arms = [configs for own in self.studies[study].values() for configs in own.values()]
+        return list(dict.fromkeys(self.place(c) for configs in arms for c in configs))
+
+    def _or_the_grids(self, c: TrainingConfig) -> TrainingConfig:
+        """The grid's config where it is this one but for the folder: its run is trained once."""
+        there = dataclasses.replace(c, runs_root=self.grid[0].runs_root)
+        return next((own for own in self.grid if own == there), c)
+
+    def _runs(self) -> dict[str, TrainingConfig]:
+        """Every run by its place. One that two studies ask for keeps beside its weights what either of them asks."""
+        runs = {}
+        studied = [c for arms in self.studies.values() for own in arms.values() for c in itertools.chain(*own.values())]
+        for c in [*self.grid, *self.sizes, *studied]:
+            other = runs.get(self.place(c), c)
+            keep_every = math.gcd(c.keep_every, other.keep_every)  # the epochs of both are among those of every gcd-th
+            kept = {"keep_every": keep_every, "log_steps": c.log_steps or other.log_steps}
+            runs[self.place(c)] = dataclasses.replace(c, **kept)
+        return runs
 
     def _groups(self) -> dict[str, list[str]]:
         """As many groups as it takes for none to have more than `together` runs; the large models fall on all of them.
@@ -246,14 +311,12 @@ class Edition:
 
     def _matched(self, key: str, arch: str, latent_dim: int, parameters: int) -> list[TrainingConfig]:
         """A config for each seed, its widths scaled to that many parameters; one that the grid has is the grid's."""
-        settings = self.values.settings | dict(dataset=self.values.dataset, runs_root=f"{self.build}/sized")
+        settings = self.values.settings | dict(dataset=self.values.dataset, runs_root=f"{self.build}/studies")
         try:
             found = scaled_to(parameters, self._parameters, arch, latent_dim, **settings)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
-        grid = {c.run_name: c for c in self.grid}
-        configs = [dataclasses.replace(found, seed=seed) for seed in self.seeds]
-        return [grid.get(c.run_name, c) for c in configs]
+        return [self._or_the_grids(dataclasses.replace(found, seed=seed)) for seed in self.seeds]
 
     def _parameters(self, c: TrainingConfig) -> int:
         if c.arch in COUNTS:
@@ -271,51 +334,63 @@ class Edition:
 
         return data.load(self.dataset).shape
 
-    def _ablation(self) -> dict[str, dict[str, list[TrainingConfig]]]:
-        part = self.values.ablation
-        if not part:
-            return {}
-        cells = list(itertools.product(part.latent_dims, part.seeds))
-        lines = {}
-        for arch, changes in part.changes.items():
-            lines[arch] = {}
-            for change, changed in {**ALWAYS, **changes}.items():
+    def _study(self, name: str, study: Study) -> dict[str, dict[str, list[TrainingConfig]]]:
+        """arch -> arm -> a config for each latent_dim and seed; one that the grid has is the grid's."""
+        cells = list(itertools.product(study.latent_dims or self.latent_dims, study.seeds or self.seeds))
+        found = {}
+        for arch, arms in study.arms.items():
+            found[arch] = {}
+            for arm, changed in arms.items():
+                key, settings = f"studies.{name}.arms.{arch}.{arm}", study.settings | changed
                 try:
-                    configs = [self.config(arch, *cell, root="ablation", **part.settings | changed) for cell in cells]
+                    configs = [self.config(arch, *cell, root="studies", **settings) for cell in cells]
                 except InputError as error:
-                    raise InputError(f"ablation, {arch}, {change}: {error}") from None
-                if not configs[0].held_out:
-                    raise InputError(
-                        f"ablation, {arch}, {change}: held_out 0: accepted is 1 or more, "
-                        "since a choice that the test images make would flatter every other table"
-                    )
-                if change in changes and configs == lines[arch]["tuned"]:
-                    raise InputError(f"ablation, {arch}, {change}: {changed!r}: accepted is what changes the model")
-                lines[arch][change] = configs
-        return lines
+                    raise InputError(f"{key}: {error}") from None
+                for other, own in found[arch].items():
+                    if own[0].settings() == configs[0].settings():
+                        raise InputError(f"{key} {changed!r}: accepted is what changes the model, which {other!r} has")
+                found[arch][arm] = [self._or_the_grids(c) for c in configs]
+        return found
 
-    def depth(self, c: TrainingConfig) -> dict[str, int]:
-        """How deeply a model is evaluated: on all images the grid's models of ten dimensions of the first seed."""
-        own = self.values.evaluation.model_dump(exclude_none=True)
-        if not (c.latent_dim == 10 and c.seed == self.seeds[0] and c in self.grid):
-            own.pop("all_draws", None)
-        return own
+    def _evaluations(self) -> dict[str, list[dict[str, Any]]]:
+        """Place of each run that is measured -> how deeply each part of the edition asks for it."""
+        asked, part = {}, self.values.evaluation
+        shared = part.model_dump(exclude_none=True) if part else {}
+        all_draws = shared.pop("all_draws", None)
+        for c in [*self.grid, *self.sizes] if part else []:
+            deepest = all_draws is not None and c.latent_dim == 10 and c.seed == self.seeds[0] and c in self.grid
+            asked.setdefault(self.place(c), []).append(shared | ({"all_draws": all_draws} if deepest else {}))
+        for name, study in self.values.studies.items():
+            own = study.evaluation.model_dump(exclude_none=True) if study.evaluation else {}
+            for place in self.places(name) if study.evaluation and (part or own) else []:
+                asked.setdefault(place, []).append(shared | own)
+        return asked
 
-    def records(self) -> dict[str, dict]:
-        """The content of the files that say which runs belong together, by their place in build/EDITION.
+    def depth(self, place: str) -> dict[str, Any]:
+        """The options by which `vaelib evaluate` measures that run as deeply as the deepest part asks."""
+        asked = self._asked[place]
+        given = [name for name in Evaluation.model_fields if any(name in own for own in asked)]
+        options = {name: max(own.get(name, BY_DEFAULT[name]) for own in asked) for name in given if name != "noises"}
+        noises = dict.fromkeys(noise for own in asked for noise in own.get("noises", []))
+        return options | ({"noise": list(noises)} if noises else {})
 
-        ablation/lines.json has arch -> change -> runs, in its own folder; sized/sizes.json has equal, pairs of runs,
-        and sized, runs, both in build/EDITION.
+    def records(self) -> dict[str, Any]:
+        """The content of the files that say which runs belong together, by their place; runs are named as from there.
+
+        studies/NAME.json has arch -> arm -> runs; studies/sizes.json has equal, pairs of runs, and sized, runs.
         """
-        lines = {
-            arch: {
-                change: [self.place(c).removeprefix("ablation/") for c in configs] for change, configs in own.items()
+
+        def named(c: TrainingConfig) -> str:
+            return relpath(self.place(c), "studies")
+
+        files = {
+            f"studies/{name}.json": {
+                arch: {arm: [named(c) for c in configs] for arm, configs in own.items()} for arch, own in arms.items()
             }
-            for arch, own in self.ablation.items()
+            for name, arms in self.studies.items()
         }
-        equal = [[self.place(matched), self.place(other)] for matched, other in self.equal]
-        sizes = {"equal": equal, "sized": [self.place(c) for c in self.sized]}
-        return {"ablation/lines.json": lines, "sized/sizes.json": sizes}
+        equal = [[named(matched), named(other)] for matched, other in self.equal]
+        return files | {"studies/sizes.json": {"equal": equal, "sized": [named(c) for c in self.sized]}}
 
     def images(self) -> str:
         """A hash over name, size and time of each file of own images, to notice a change; empty for a known set."""
@@ -334,9 +409,17 @@ def all_settings(c: TrainingConfig) -> dict[str, Any]:
 
 
 def options(values: dict[str, Any]) -> list[str]:
-    """Settings as options of a vaelib command; one that is true is a flag without a value."""
-    texts = {name: "" if value is True else f"={as_text(value)}" for name, value in values.items()}
-    return [f"--{name.replace('_', '-')}{text}" for name, text in texts.items()]
+    """Settings as options of a vaelib command.
+
+    One that is true is a flag without a value. A list of words is an option that is given again for each of them, a
+    list of widths is one value.
+    """
+    given = []
+    for name, value in values.items():
+        words = isinstance(value, list) and value and all(isinstance(own, str) for own in value)
+        for own in value if words else [value]:
+            given.append(f"--{name.replace('_', '-')}" + ("" if own is True else f"={as_text(own)}"))
+    return given
 
 
 def in_one_line(error: ValidationError) -> str:

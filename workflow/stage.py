@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vaelib.config import dataset_name
 from workflow.chapters import parameters, without_links
-from workflow.sources import cell_code
+from workflow.sources import cell_code, made_of, needs_weights
 
 PLOTLY = "application/vnd.plotly.v1+json"
 GIVEN = ("parameters", "injected-parameters")
@@ -99,9 +99,13 @@ def staged(ran: NotebookNode, template: NotebookNode, name: str, lacking: list[s
         for output in cell.get("outputs", []):
             shown = output.get("data", {})
             shown.pop(PLOTLY, None)  # the page has it as HTML
+            if "text/markdown" in shown:
+                shown["text/markdown"] = without_links(shown["text/markdown"], "pages", lacking)
             if "image/png" in shown:
                 shown["image/png"] = of_few_colours(shown["image/png"])
     page.metadata = {key: ran.metadata[key] for key in ("kernelspec", "language_info")}
+    if not needs_weights(template):
+        page.metadata["made_of"] = made_of(template, settings)  # what make pages tells by that it is out of date
     return page
 
 

@@ -30,23 +30,48 @@ def evaluate(
         int, typer.Option(min=0, max=100_000, help="Draws of z for each of all images; 0: none. Thousands take long.")
     ] = 0,
     resamplings: Annotated[int, typer.Option(min=1, max=100, help="Sets of samples that FID is measured on.")] = 5,
+    paths: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Pairs of images that the paths between are scored for.")
+    ] = 500,
+    class_draws: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100_000, help="Images drawn of each class, to count how many the classifier takes for it."
+        ),
+    ] = 300,
+    embedded: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Images in the t-SNE, and those whose classes' overlap is measured.")
+    ] = 2000,
+    noise: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Corruption that images are restored from: salt-pepper:P or gaussian:SD; may be repeated. "
+            "Clean images are then measured too.",
+            show_default="none is measured",
+        ),
+    ] = None,
     classifier: ClassifierPath = None,
     inception_weights: InceptionWeights = None,
     data_root: DataRoot = "",
 ):
     """Measure a run on the images it has not seen: likelihood, codes, samples. Writes metrics.json and prints it.
 
-    A minute or two on one core with --features classifier. Inception takes hours there: give --resamplings 1 with it,
-    and use as many threads as there are. A network that is not to be had is named with how to get it, and the rest is
-    measured.
+    The classifier also says what reconstructions, paths between images and draws of a class look like. A few minutes
+    on one core with --features classifier. Inception takes hours there: give --resamplings 1 with it, and use as many
+    threads as there are. A network that is not to be had is named with how to get it, and the rest is measured.
     """
+    from vaelib.config import parse_noise
+
+    for one in filter(None, noise or []):
+        parse_noise(one)  # A wrong level is refused before the libraries are loaded, which takes seconds.
     from vaelib import evaluation, training
 
     loaded = training.load(run)
     found = evaluation.evaluate(
         loaded,
         features=[one.value for one in features],
-        depth=evaluation.Depth(draws, images, all_draws, resamplings),
+        depth=evaluation.Depth(draws, images, all_draws, resamplings, paths, class_draws, embedded),
+        noises=noise or (),
         classifier=classifier,
         inception_weights=inception_weights,
         data_root=data_root or None,

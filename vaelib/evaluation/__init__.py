@@ -1,15 +1,8 @@
 """A run becomes metrics.json: likelihood, what codes carry, and how good samples are."""
 
-from vaelib.evaluation.evaluate import (
-    Depth,
-    bound_counts,
-    evaluate,
-    per_image,
-    read,
-    report,
-    values,
-)
+from vaelib.evaluation.evaluate import Depth, evaluate
 from vaelib.evaluation.inception import Inception
+from vaelib.evaluation.latents import usual_perplexity
 from vaelib.evaluation.likelihood import (
     ACTIVE,
     active_units,
@@ -17,6 +10,15 @@ from vaelib.evaluation.likelihood import (
     effective_samples,
     importance_bounds,
     log_weights,
+)
+from vaelib.evaluation.metrics import (
+    bound_counts,
+    by_class,
+    noises,
+    per_image,
+    read,
+    report,
+    values,
 )
 from vaelib.evaluation.samples import (
     controls,
@@ -28,4 +30,5 @@ from vaelib.evaluation.samples import (
     radii,
     read_images,
     remembered,
+    sharpness,
 )

@@ -1,16 +1,12 @@
 """Everything that is measured of a finished run, kept beside its weights.
 
-metrics.json has the measures under their names; metrics.npz has those over images of each image, so that two models
-can be compared image by image. A measure is {"value", "error", "n", "over"}: over n "images" the error is the standard
-error of their mean, over "resamplings" or "subsets" the standard deviation; what is taken "once" has none.
+metrics.json has the measures under their names, as metrics.py says; metrics.npz has those over images of each image,
+so that two models can be compared image by image.
 """
 
 import json
 import math
 import os
-import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +17,10 @@ from torch import Tensor
 
 from vaelib.config import InputError
 from vaelib.data.sets import ImageData, as_float, hold_out, load, stratified
-from vaelib.evaluation import likelihood, samples
+from vaelib.evaluation import classified, latents, likelihood, noise, samples
 from vaelib.evaluation.inception import Inception
+from vaelib.evaluation.latents import Codes
+from vaelib.evaluation.metrics import once, over, read
 from vaelib.latent import density
 from vaelib.models import objective
 from vaelib.models.vae import BATCH, VAE
@@ -39,13 +37,17 @@ class Depth:
     """How far an evaluation goes.
 
     draws of z for each of so many images bound their likelihood; where all_draws is above 0, so many for each of all
-    images do so again. Samples are drawn resamplings times.
+    images do so again. Samples are drawn resamplings times. paths are scored between test images, class_draws are
+    drawn of each class, and the first embedded test images are put into the plane.
     """
 
     draws: int = 1000
     images: int = 1000
     all_draws: int = 0
     resamplings: int = 5
+    paths: int = 500
+    class_draws: int = 300
+    embedded: int = 2000
 
 
 def powers_of_ten(draws: int) -> list[int]:
@@ -59,6 +61,7 @@ def evaluate(
     *,
     features: Sequence[str] = ("classifier",),
     depth: Depth | None = None,
+    noises: Sequence[str] = (),
     classifier: str | os.PathLike | None = None,
     inception_weights: str | os.PathLike | None = None,
     data_root: str | None = None,
@@ -66,12 +69,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures a finished run on the images it has not seen; what metrics.json holds, once it is written.
 
-    ["measures"] has the values under their names: likelihood and codes in nats, and for each network of features,
-    "classifier" or "inception", how good the samples are. A network that is not given and not there is named under
-    ["missing"] with how to get it, and the rest is measured. Of an earlier evaluation of the same weights, the bounds
-    on all images and the measures by other networks are kept. images are needed of a run that learnt arrays.
-    InputError for an unfinished run, and where the images are not those that the run learnt.
+    ["measures"] has the values under their names: likelihood and codes in nats, how sharp pictures are and how well
+    codes keep classes apart, and for each network of features, "classifier" or "inception", how good the samples are;
+    of the classifier also what it takes pictures for. ["by_class"] has what is measured of each class. noises, such
+    as "salt-pepper:0.1", are levels of corruption that images are restored from, and clean images are added to them;
+    ["noise"] has the measures of each. A network that is not given and not there is named under ["missing"] with how
+    to get it, and the rest is measured. Of an earlier evaluation of the same weights, the bounds on all images, other
+    levels of noise and the measures by other networks are kept. images are needed of a run that learnt arrays.
+    InputError for an unfinished run, for what is no noise, and where the images are not those that the run learnt.
     """
+    levels = noise.levels(noises)
     run, depth = run if isinstance(run, Run) else Run.load(run), depth or Depth()
     model = run.model()
     images = images or load(run.config.dataset, data_root)
@@ -80,7 +87,8 @@ def evaluate(
     networks, missing = _networks(run, images, features, classifier, inception_weights)
     if run.config.held_out:
         images = hold_out(images, run.config.held_out)
-    facts, per_image = of_likelihood(model, images, run, depth)
+    codes = latents.encode(model, images)
+    facts, per_image = of_likelihood(model, images, codes, run, depth)
     content = {
         "weights_sha256": run.weights_sha256,
         "data_sha256": run.provenance["data_sha256"],
@@ -92,22 +100,51 @@ def evaluate(
         "commit": commit(),
         **facts,
     }
+    _text(run, content)  # Weights of no use are refused here, before samples are drawn of them.
+    sets = draw_sets(model, images, codes, depth.resamplings if networks else 1)
+    each, tables = sharpness(sets, images), latents.by_class(codes, images, depth.embedded)
+    found = {name: over("images", values) for name, values in each.items()}
+    found |= latents.separation(codes, images, depth.embedded)
     try:
-        sets = draw_sets(model, images, depth.resamplings) if networks else {}
+        if networks:
+            sets["classes"] = [draw_classes(model, images, codes)]
         for name, network in networks.items():
-            found = of_samples(sets, images, network, depth.resamplings)
-            content["measures"] |= {f"{name}_{key}": measure for key, measure in found.items()}
+            seen = features_of(sets, images, network, depth.resamplings)
+            found |= {f"{name}_{key}": measure for key, measure in of_samples(seen).items()}
             content["networks"][name] = network.facts()
+            if name == "classifier":
+                of_each, measures, of_classes = classified.measured(
+                    network, {key: draws[0] for key, draws in seen.items()}, model, codes, images,
+                    depth.paths, depth.class_draws,
+                )  # fmt: skip
+                found |= {f"{name}_{key}": measure for key, measure in measures.items()}
+                each |= {f"{name}_{key}": values for key, values in of_each.items()}
+                tables |= of_classes
     except InputError as error:  # such as too few training images for what samples are drawn from
         missing |= {name: str(error) for name in networks if name not in content["networks"]}
+    content["measures"] |= found
+    content["by_class"] = {"names": list(images.class_names)} | {name: _rows(table) for name, table in tables.items()}
+    network = networks["classifier"] if "classifier" in content["networks"] else None
+    content["noise"] = {level: noise.of_noise(model, images, level, network) for level in levels}
     _keep(run, content)
-    try:
-        text = json.dumps(content, indent=1, allow_nan=False)
-    except ValueError as error:
-        raise InputError(f"{run.path}: a measure is not a number, the model's weights are of no use") from error
-    write(run.path / "metrics.npz", npz_bytes({name: each.float().numpy() for name, each in per_image.items()}))
+    text, arrays = _text(run, content), {name: values.float().numpy() for name, values in (per_image | each).items()}
+    write(run.path / "metrics.npz", npz_bytes(arrays))
     write(run.path / "metrics.json", text.encode())
     return content
+
+
+def _text(run: Run, content: dict[str, Any]) -> str:
+    """The content as metrics.json keeps it; InputError where a measure is not a number."""
+    try:
+        return json.dumps(content, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{run.path}: a measure is not a number, the model's weights are of no use") from error
+
+
+def _rows(table: np.ndarray) -> list:
+    """The table as JSON keeps it, with five digits; nan, which JSON has not, is None."""
+    table = table.astype(np.float64).round(5)
+    return np.where(np.isnan(table), None, table).tolist()
 
 
 def _networks(
@@ -133,14 +170,16 @@ def _networks(
     return networks, missing
 
 
-def of_likelihood(model: VAE, images: ImageData, run: Run, depth: Depth) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def of_likelihood(
+    model: VAE, images: ImageData, codes: Codes, run: Run, depth: Depth
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The measures in nats, with what goes with them, of the measured split; and those over images of each image."""
     x, pixels = images.test_images, as_float(images.test_images)
     # The seed is that of the evaluations in training, so that the same draws give the same numbers.
     generator = seeded(run.config.seed, 0, torch.device("cpu"))
     recon, kl = objective.elbo_terms(model, x, generator)
     negative_elbo, entropy = recon + kl, objective.pixel_entropy(pixels).double()
-    mu, logvar = model.encode(x)
+    mu, logvar = codes.mu, codes.logvar
     per_image = {
         "recon_nats": recon,
         "kl_nats": kl,
@@ -182,42 +221,66 @@ def _logits(model: VAE, z: Tensor) -> Tensor:
     return torch.cat([model.logits(batch) for batch in z.split(BATCH)])
 
 
-def draw_sets(model: VAE, images: ImageData, resamplings: int) -> dict[str, list[Tensor]]:
+def draw_sets(model: VAE, images: ImageData, codes: Codes, resamplings: int) -> dict[str, list[Tensor]]:
     """What the model draws and reconstructs, sets of pictures (N, h, w), each as large as the measured split.
 
-    prior, and mixture and classes as density.py draws them, each class by its share of the training images; and
-    reconstructions of the split itself from z = mu.
+    prior, and mixture as density.py draws it; and reconstructions of the split itself from z = mu.
     """
-    count, labels = len(images.test_images), images.train_labels
-    mu, logvar = model.encode(images.train_images)
-    mixture = density.fit_mixture(mu, logvar)
-    shares = {label: round(count * (labels == label).float().mean().item()) for label in labels.unique().tolist()}
-    codes = {
-        "mixture": [density.sample_mixture(mixture, count, seed) for seed in range(resamplings)],
-        "classes": [density.class_draws(mu, logvar, labels, shares, seed=0)],
-    }
+    count = len(images.test_images)
+    mixture = density.fit_mixture(codes.train_mu, codes.train_logvar)
     return {
         "prior": [model.sample(count, seed) for seed in range(resamplings)],
-        **{name: [model.decode(z) for z in draws] for name, draws in codes.items()},
-        "reconstructions": [model.reconstruct(images.test_images)],
+        "mixture": [model.decode(density.sample_mixture(mixture, count, seed)) for seed in range(resamplings)],
+        "reconstructions": [model.decode(codes.mu)],
     }
 
 
-def of_samples(
-    sets: dict[str, list[Tensor]], images: ImageData, network: samples.FeatureNetwork, resamplings: int
-) -> dict[str, dict[str, Any]]:
-    """The measures of samples' sets against the measured split, under the sets' names.
+def draw_classes(model: VAE, images: ImageData, codes: Codes) -> Tensor:
+    """Pictures (N, h, w) drawn class by class as density.py does, each class by its share of the training images.
 
-    real are training images, as far as there are enough for a set: what honest images of that number score. Where
-    the network learnt them it knows them better than the split, and the floor is a little too high.
+    They are as many as the measured split has, but for rounding. InputError where a class has a single training image.
+    """
+    count, labels = len(images.test_images), images.train_labels
+    shares = {label: round(count * (labels == label).float().mean().item()) for label in labels.unique().tolist()}
+    return model.decode(density.class_draws(codes.train_mu, codes.train_logvar, labels, shares, seed=0))
+
+
+def sharpness(sets: dict[str, list[Tensor]], images: ImageData) -> dict[str, Tensor]:
+    """samples.sharpness of each image of the split, of its reconstruction, and of each picture of the first draws."""
+    pictures = {
+        "real": images.test_images,
+        "recon": sets["reconstructions"][0],
+        "prior": sets["prior"][0],
+        "mixture": sets["mixture"][0],
+    }
+    return {f"sharpness_{name}": samples.sharpness(those) for name, those in pictures.items()}
+
+
+def features_of(
+    sets: dict[str, list[Tensor]], images: ImageData, network: samples.FeatureNetwork, resamplings: int
+) -> dict[str, list[Tensor]]:
+    """The network's features of each set under its name, and those of real images.
+
+    reference are those of the measured split; real those of training images, as far as there are enough for a set.
     """
     count, order = len(images.test_images), torch.randperm(len(images.train_images), generator=_zero())
     real = images.train_images[order[: min(resamplings, len(order) // count) * count]]
-    reference = samples.remembered(network, images.test_images)
-    radii = samples.radii(reference)
-    drawn = {name: [network.features(pictures) for pictures in draws] for name, draws in sets.items()}
+    features = {"reference": [samples.remembered(network, images.test_images)]}
+    features |= {name: [network.features(pictures) for pictures in draws] for name, draws in sets.items()}
     if len(real):
-        drawn["real"] = list(samples.remembered(network, real).split(count))
+        features["real"] = list(samples.remembered(network, real).split(count))
+    return features
+
+
+def of_samples(features: dict[str, list[Tensor]]) -> dict[str, dict[str, Any]]:
+    """The measures of samples' sets against the measured split, under the sets' names; features as those above.
+
+    real are what honest images of that number score. Where the network learnt them it knows them better than the
+    split, and the floor is a little too high.
+    """
+    (reference,), count = features["reference"], len(features["reference"][0])
+    radii = samples.radii(reference)
+    drawn = {name: draws for name, draws in features.items() if name != "reference"}
     found = {}
     for name, draws in drawn.items():
         for key, measure in (("fid", samples.frechet), ("fid_infinity", samples.fid_infinity)):
@@ -231,18 +294,6 @@ def of_samples(
         few = [samples.frechet(draw[:LEGACY], some) for draw in drawn["prior"]]
         found[f"prior_fid_{LEGACY}"] = over("resamplings", torch.tensor(few))
     return found
-
-
-def over(what: str, each: Tensor) -> dict[str, Any]:
-    """The measure of values: their mean, and its error or their deviation."""
-    each, n = each.double(), len(each)
-    error = each.std().item() / (math.sqrt(n) if what == "images" else 1) if n > 1 else None
-    return {"value": each.mean().item(), "error": error, "n": n, "over": what}
-
-
-def once(value: float) -> dict[str, Any]:
-    """A measure that is taken once."""
-    return {"value": value, "error": None, "n": 1, "over": "once"}
 
 
 def _zero() -> torch.Generator:
@@ -262,61 +313,10 @@ def _keep(run: Run, content: dict[str, Any]):
     for name, measure in earlier["measures"].items():
         if name.startswith(("all_l", *(f"{other}_" for other in others))):
             content["measures"].setdefault(name, measure)
-
-
-def read(run: Run) -> dict[str, Any]:
-    """What evaluate found of the run; InputError where there is no metrics.json, or one of other weights."""
-    sha256 = run.weights_sha256
-    file = run.path / "metrics.json"
-    if not file.is_file():
-        raise InputError(f"{run.path} has no metrics.json: vaelib evaluate {run.path} makes it")
-    try:
-        content = _renamed(json.loads(file.read_text()))
-        right, measures = content["weights_sha256"] == sha256, content["measures"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is damaged: {error!r}; vaelib evaluate {run.path} makes it anew") from error
-    if not right:
-        raise InputError(f"{file} was measured of other weights: vaelib evaluate {run.path} measures these")
-    if not isinstance(measures, dict) or not measures:
-        raise InputError(f"{file} has no measures: vaelib evaluate {run.path} makes it anew")
-    return content
-
-
-def per_image(run: Run) -> dict[str, np.ndarray]:
-    """The measures over images of each image, (N,); InputError where metrics.npz cannot be read."""
-    try:
-        # numpy leaves a file open that it cannot read, so it is opened here.
-        with open(run.path / "metrics.npz", "rb") as file, np.load(file) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{run.path}/metrics.npz cannot be read: vaelib evaluate {run.path} makes it") from error
-
-
-def values(run: Run) -> dict[str, float]:
-    """The value of each measure of the run, by its name."""
-    return {name: measure["value"] for name, measure in read(run)["measures"].items()}
-
-
-def bound_counts(content: dict[str, Any]) -> list[int]:
-    """The k of the bounds L_k that an evaluation holds, the smallest first."""
-    return sorted(int(name[1:-5]) for name in content["measures"] if name[0] == "l" and name[1:-5].isdigit())
-
-
-def report(content: dict[str, Any]) -> str:
-    """What metrics.json holds as a table, a line for each measure."""
-    lines = [f"{content['split']} images, in nats unless named otherwise; log N = {content['log_images']:.2f}"]
-    for name, one in content["measures"].items():
-        kind = "standard error" if one["over"] == "images" else "deviation"
-        error = "" if one["error"] is None else f"  {kind} {one['error']:.3g} over {one['n']:,} {one['over']}"
-        lines.append(f"  {name:36} {one['value']:12.6g}{error}")
-    lines += [f"  {name}: {fact}" for name, facts in content["networks"].items() for fact in facts.values()]
-    return "\n".join(lines + [f"  {name} is missing: {reason}" for name, reason in content["missing"].items()])
-
-
-def _renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of metrics.json in today's words: older runs call the classifier and its measures "mnist"."""
-    return content | {
-        key: {re.sub("^mnist(?=_|$)", "classifier", name): one for name, one in content[key].items()}
-        for key in ("networks", "missing", "measures")
-        if key in content
-    }
+    # What a classifier said is kept as long as no other one spoke since.
+    same = content["networks"].get("classifier") == earlier["networks"].get("classifier")
+    for level, measures in earlier.get("noise", {}).items():
+        kept = {name: measure for name, measure in measures.items() if same or not name.endswith("accuracy")}
+        content["noise"][level] = kept | content["noise"].get(level, {})
+    if "classifier" in others:
+        content["by_class"] = earlier.get("by_class", {}) | content["by_class"]

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 import joblib
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vaelib.config import DATASETS, InputError, dataset_name, expanded
 from vaelib.data.files import read_array, read_pictures
 from vaelib.data.mnist import cache_folder
-from vaelib.data.sets import as_bytes, as_images, load
+from vaelib.data.sets import as_bytes, as_float, as_images, load
 from vaelib.evaluation.inception import Inception
 from vaelib.training.classifier import Classifier, is_trained, missing_classifier
 from vaelib.training.run import Run
@@ -175,6 +176,16 @@ def radii(features: Tensor) -> Tensor:
     # The nearest of all is the image itself.
     nearest = [torch.cdist(part, features).topk(NEIGHBOURS + 1, largest=False).values for part in features.split(ROWS)]
     return torch.cat(nearest)[:, -1]
+
+
+def sharpness(pictures: Tensor | np.ndarray) -> Tensor:
+    """The variance over each picture of its response to a Laplace filter, (N,): the higher, the sharper.
+
+    Of pictures in [0, 1], where the filter lies inside them. Tolstikhin et al. 2018, sec. 4, measure blurriness so.
+    """
+    laplace = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    batches = as_images(pictures).split(ROWS)
+    return torch.cat([F.conv2d(as_float(batch), laplace).flatten(1).var(1, correction=0) for batch in batches])
 
 
 def controls(train_images: Tensor | np.ndarray, test_images: Tensor | np.ndarray, seed: int = 0) -> dict[str, Tensor]:

@@ -2,16 +2,20 @@
 
 from vaelib.figures.curves import (
     ablation,
+    beta_curve,
     bounds,
     by_dimension,
+    crossed,
     curves,
     differences,
     dimensions,
     grid_curves,
     grid_terms,
     loss_curves,
+    on_log_axis,
     pareto,
     rate_distortion,
+    traces,
 )
 from vaelib.figures.films import film, frames_of, gif, morph, player, sheets
 from vaelib.figures.images import (

@@ -95,6 +95,112 @@ def by_dimension(table: pd.DataFrame, columns: dict[str, str], levels: dict[str,
     return figure
 
 
+def on_log_axis(
+    table: pd.DataFrame, x: str, columns: dict[str, str], label: str, levels: dict[str, float] | None = None
+) -> Figure:
+    """Each column against x on a logarithmic axis: a dot for each run, a line through the means of each architecture.
+
+    table has arch and x; columns maps those to draw to the panels' titles, label says what x is. A level is dashed.
+    """
+    figure, axes = _row(columns.values(), 2.75, 2.8, label, fontsize=10)
+    for axis, column in zip(axes, columns, strict=True):
+        for arch, rows in table.groupby("arch", sort=False):
+            style = dict(color=arch_colour(arch), label=arch)
+            axis.plot(rows.groupby(x)[column].mean(), lw=1, color=style["color"])
+            axis.plot(rows[x], rows[column], arch_marker(arch), ms=4, alpha=0.8, **style)
+        if column in (levels or {}):
+            axis.axhline(levels[column], color="0.5", ls="--", lw=1)
+        axis.set_xscale("log")
+        axis.set_xticks(sorted(table[x].unique()), minor=False)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        if table[x].nunique() > 5:  # more numbers would run into each other
+            axis.tick_params(axis="x", labelsize=8, rotation=60)
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def beta_curve(table: pd.DataFrame) -> Figure:
+    """Distortion (recon) against rate (KL) along beta, a panel for each architecture.
+
+    table has arch, beta, seed, kl_nats and recon_nats. A small dot for each run, a line through the means with the
+    value of beta at each; on one grey line all models have the same negative ELBO, the lowest is that of the best mean.
+    """
+    archs = table.arch.unique()
+    figure, axes = _row(archs, 4.4, 3.8, "rate: KL to the prior, nats", sharex=True, sharey=True)
+    totals = table.kl_nats + table.recon_nats
+    step = np.diff(MaxNLocator(15, steps=[1, 2, 5, 10]).tick_values(totals.min(), totals.max()))[0]
+    for axis, arch in zip(axes, archs, strict=True):
+        own, colour = table[table.arch == arch], arch_colour(arch)
+        means = own.groupby("beta")[["kl_nats", "recon_nats"]].mean()
+        axis.plot(own.kl_nats, own.recon_nats, "o", ms=3, alpha=0.5, color=colour)
+        axis.plot(means.kl_nats, means.recon_nats, "-", lw=1, color=colour, marker=arch_marker(arch), ms=6, mfc="white")
+        for beta, place in means.iterrows():
+            axis.annotate(f"{beta:g}", place, xytext=(5, 4), textcoords="offset points", fontsize=9)
+    limits = dict(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())  # those of the runs, not of the grey lines
+    for axis, arch in zip(axes, archs, strict=True):
+        sums = table[table.arch == arch].groupby("beta")[["kl_nats", "recon_nats"]].mean().sum(axis=1)
+        for total in sums.min() + step * np.arange(40):
+            axis.axline((0, total), slope=-1, color="0.88", lw=1, zorder=0)
+    axes[0].set(ylabel="distortion: reconstruction, nats", **limits)
+    return figure
+
+
+def traces(table: pd.DataFrame, x: str, columns: dict[str, str], label: str, log: bool = False) -> Figure:
+    """Each column against x, a panel for each, a line for each run in the colour of its architecture.
+
+    table has model, which the legend names, arch and seed; columns maps those to draw to the panels' titles, label
+    says what x is. Models of one architecture differ in their dashes.
+    """
+    figure, axes = _row(columns.values(), 4.4, 3.3, label)
+    dashes = {}
+    for _, own in table.groupby("arch", sort=False):
+        dashes |= dict(zip(own.model.unique(), itertools.cycle(["-", "--", ":", "-."]), strict=False))
+    for axis, column in zip(axes, columns, strict=True):
+        for (arch, model, _), own in table.groupby(["arch", "model", "seed"], sort=False):
+            style = dict(color=arch_colour(arch), ls=dashes[model], lw=1.2, alpha=0.8)
+            axis.plot(own[x], own[column], marker="o" if len(own) == 1 else "", ms=4, **style)
+        if log:
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
+    axes[0].set_ylabel("nats per image")
+    models = table.drop_duplicates("model")
+    lines = [
+        plt.Line2D([], [], color=arch_colour(arch), ls=dashes[model], label=model)
+        for arch, model in zip(models.arch, models.model, strict=True)
+    ]
+    axes[-1].legend(handles=lines, frameon=False, fontsize=9)
+    return figure
+
+
+def crossed(panels: dict[str, pd.DataFrame], x: str, y: str, digits: int) -> Figure:
+    """The numbers of tables on a shade, a panel below another for each title; the darkest of a column is its largest.
+
+    x and y say what the columns and the rows are.
+    """
+    heights = [len(table) for table in panels.values()]
+    width = max(table.shape[1] for table in panels.values())
+    size = 0.7 * width + 1.8, 0.3 * np.mean(heights) + 1.3
+    figure, axes = canvas(*size, len(panels), columns=1, gridspec_kw={"height_ratios": heights})
+    for axis, (title, table) in zip(axes[:, 0], panels.items(), strict=True):
+        # Each column has a shade of its own, as levels of noise differ more than models do.
+        low, high = table.min(), table.max()
+        share = (table - low) / (high - low).where(high > low, 1)
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1.6, aspect="auto")  # up to a blue that black type reads on
+        for (row, column), value in np.ndenumerate(table.to_numpy()):
+            axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=10)
+        turned = dict(fontsize=9, rotation=40, ha="right", rotation_mode="anchor")
+        axis.set_xticks(range(table.shape[1]), table.columns, **turned)
+        axis.set_yticks(range(len(table)), table.index, fontsize=9)
+        axis.set(xlabel=x, ylabel=y)
+        axis.set_title(title, fontsize=10)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    return figure
+
+
 def ablation(table: pd.DataFrame) -> Figure:
     """What each change costs in nats: a row a change, a dot and its interval, a panel for each arch and latent_dim.
 

@@ -6,6 +6,7 @@ from vaelib.latent.density import (
     class_gaussian,
     fit_mixture,
     holes,
+    holes_of,
     log_density_ratio,
     prior_log_density,
     sample_classes,
@@ -25,6 +26,7 @@ from vaelib.latent.embedding import (
 )
 from vaelib.latent.maps import (
     centre,
+    centre_probabilities,
     costliest,
     costliest_traversals,
     latent_map,

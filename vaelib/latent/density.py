@@ -55,7 +55,11 @@ def holes(model: VAE, images: Tensor | np.ndarray, classifier, count: int = 2000
     inside   the classifier's highest probability for pictures decoded in holes, averaged; nan where there are none
     outside  the same for the other draws
     """
-    mu, logvar = model.encode(images)
+    return holes_of(model, *model.encode(images), classifier, count)
+
+
+def holes_of(model: VAE, mu: Tensor, logvar: Tensor, classifier, count: int = 2000) -> dict[str, float]:
+    """holes of images that are encoded already."""
     z = torch.randn(count, mu.shape[1], generator=torch.Generator().manual_seed(0))
     hole = log_density_ratio(mu, logvar, z) < -math.log(10)
     sure = classifier.probabilities(model.decode(z)).amax(1)

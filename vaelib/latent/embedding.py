@@ -34,17 +34,19 @@ def fit_pca(x: np.ndarray, dimensions: int) -> "PCA":
     return PCA(min(dimensions, *x.shape), svd_solver="full").fit(x)
 
 
-def tsne(z: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:
-    """t-SNE in the plane, begun at the principal components, (N, 2). van der Maaten & Hinton 2008.
+def tsne(z: np.ndarray, perplexity: float = 30, seed: int = 0, init: str = "pca") -> np.ndarray:
+    """t-SNE in the plane, begun at the principal components or at random, (N, 2). van der Maaten & Hinton 2008.
 
-    One-dimensional codes have one component, and begin at random. InputError when there are not more codes than the
-    perplexity.
+    init is pca or random; only a random start depends on the seed. One-dimensional codes have one component, and begin
+    at random. InputError for another init, and when there are not more codes than the perplexity.
     """
     from sklearn.manifold import TSNE
 
+    if init not in ("pca", "random"):
+        raise InputError(f"init {init!r}: accepted are 'pca' and 'random'")
     if perplexity >= len(z):
         raise InputError(f"perplexity {perplexity:g}: accepted is less than the number of codes, here {len(z):,}")
-    init = "pca" if z.shape[1] > 1 else "random"
+    init = init if z.shape[1] > 1 else "random"
     return TSNE(2, perplexity=perplexity, init=init, random_state=seed).fit_transform(z)
 
 

@@ -87,6 +87,11 @@ def costliest(model: VAE, images: Tensor | np.ndarray, labels: Tensor, count: in
 
 def centre(model: VAE, classifier, class_names: Sequence[str], radius: float = 0.1, count: int = 500) -> str:
     """The class that a classifier sees most in codes from N(0, radius^2 I), and its mean probability: ``8 (61%)``."""
-    z = radius * torch.randn(count, model.latent_dim, generator=torch.Generator().manual_seed(0))
-    mean = classifier.probabilities(model.decode(z)).mean(0)
+    mean = centre_probabilities(model, classifier, radius, count)
     return f"{class_names[mean.argmax().item()]} ({mean.max():.0%})"
+
+
+def centre_probabilities(model: VAE, classifier, radius: float = 0.1, count: int = 500) -> Tensor:
+    """The classifier's mean probability of each class for what codes from N(0, radius^2 I) decode to, (classes,)."""
+    z = radius * torch.randn(count, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    return classifier.probabilities(model.decode(z)).mean(0)

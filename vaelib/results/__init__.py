@@ -1,5 +1,6 @@
 """Many runs become tables: found, summarised, averaged over seeds, and compared with intervals."""
 
+from vaelib.results.arithmetic import arithmetic
 from vaelib.results.compare import (
     ablation,
     at_each_dimension,
@@ -8,11 +9,12 @@ from vaelib.results.compare import (
     contrast,
     interval,
     interval_text,
-    read_lines,
     read_sizes,
+    read_study,
     verdict,
     wilson,
 )
+from vaelib.results.evidence import gather, run_table
 from vaelib.results.tables import (
     at,
     by_cell,
@@ -23,6 +25,7 @@ from vaelib.results.tables import (
     near,
     shares,
     split_by_arch,
+    study_table,
     summary,
     table_by_cell,
     table_of,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vaelib.config import InputError, dataset_name, expanded
-from vaelib.evaluation.evaluate import per_image, read
+from vaelib.evaluation.metrics import per_image, read
 from vaelib.results.tables import find_runs, summary
 from vaelib.training.run import Run
 
@@ -187,15 +187,20 @@ def ablation(lines: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
     A row for each arch, change and latent_dim: n seeds, cost_nats, the mean over seeds of the change's final
     negative ELBO minus the tuned one's of the same seed, low and high of its 95 % interval (Student's t over
     seeds), negative_elbo_nats, the mean of the changed cells, train_seconds and tuned_seconds, of the fastest seed.
-    Lines without a counterpart in "tuned" raise InputError.
+    Lines without a counterpart in "tuned", and runs that held out no images, raise InputError.
     """
     rows = []
     for arch, changes in lines.items():
         results = {}
         for change, paths in changes.items():
             # Each line has to be a table by itself; the lines share what no change names.
-            table = summary(find_runs(paths, "", ""))
-            results[change] = table.set_index(["latent_dim", "seed"]).sort_index()
+            runs = find_runs(paths, "", "")
+            if not runs[0].config.held_out:
+                raise InputError(
+                    f"{arch}, {change!r}: {runs[0].path} held out 0 images: accepted is 1 or more, "
+                    "since a choice that the test images make would flatter every other table"
+                )
+            results[change] = summary(runs).set_index(["latent_dim", "seed"]).sort_index()
         if "tuned" not in results:
             raise InputError(f"{arch}: there is no line named 'tuned' to hold {', '.join(map(repr, results))} against")
         tuned = results.pop("tuned")
@@ -231,16 +236,18 @@ def verdict(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["model", "change"])
 
 
-def read_lines(path: str, runs_root: str) -> dict[str, dict[str, list[str]]]:
-    """The lines of an ablation, arch -> change -> paths of runs, as the workflow's lines.json names them.
+def read_study(path: str, runs_root: str, name: str) -> dict[str, dict[str, list[str]]]:
+    """The runs of the study of that name, arch -> arm -> their paths, as the workflow's studies/NAME.json names them.
 
-    The file is the one at the path, or where none is given ablation/lines.json beside runs_root. InputError where it
-    is not there.
+    The file is the one at the path, or in the folder at the path, or where none is given studies/NAME.json beside
+    runs_root. InputError where it is not there.
     """
-    file, lines = _read_json(path, runs_root, "ablation/lines.json", "an ablation makes it (make full), or give lines")
+    how = f"an edition with the study {name!r} makes it (make full), or give study"
+    path = f"{path}/{name}.json" if path and Path(expanded(path)).is_dir() else path
+    file, arms = _read_json(path, runs_root, f"studies/{name}.json", how)
     return {
-        arch: {change: [str(file.parent / own) for own in paths] for change, paths in changes.items()}
-        for arch, changes in lines.items()
+        arch: {arm: [str(file.parent / own) for own in paths] for arm, paths in own.items()}
+        for arch, own in arms.items()
     }
 
 
@@ -249,12 +256,11 @@ def read_sizes(path: str, runs_root: str, only: Sequence[str] = ()) -> tuple[dic
 
     Of equal size, for each further architecture: the first architecture's runs that are matched to it, then its own,
     by latent_dim and seed; where only names runs, those and what is matched to them. The file is the one at the path,
-    or sized/sizes.json beside runs_root. InputError where it is not there, or no pair is left.
+    or studies/sizes.json beside runs_root. InputError where it is not there, or no pair is left.
     """
-    file, sizes = _read_json(
-        path, runs_root, "sized/sizes.json", "models of equal size makes it (make full), or give sizes"
-    )
-    root, kept, pairs = file.parent.parent, {Path(expanded(own)).resolve() for own in only}, {}
+    how = "an edition with models of equal size makes it (make full), or give sizes"
+    file, sizes = _read_json(path, runs_root, "studies/sizes.json", how)
+    root, kept, pairs = file.parent, {Path(expanded(own)).resolve() for own in only}, {}
     for matched, other in sizes["equal"]:
         if not kept or (root / other).resolve() in kept:
             pairs.setdefault(Run.load(root / other).config.arch, []).extend([str(root / matched), str(root / other)])
@@ -273,6 +279,6 @@ def _read_json(path: str, runs_root: str, beside: str, how: str) -> tuple[Path, 
     try:
         return file, json.loads(file.read_text())
     except FileNotFoundError:
-        raise InputError(f"no {file.resolve()}: an edition with {how}") from None
+        raise InputError(f"no {file.resolve()}: {how}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error

@@ -1,6 +1,6 @@
 """Several runs as tables: found, summarised a row each, averaged over seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def find_runs(paths: list[str] | str, runs_root: str, dataset: str) -> list[Run]
             f"or make one there with vaelib train --dataset {dataset} --runs-root {root.parent.resolve()}"
         )
     for run in runs:
-        run.require_finished()
+        run.require_recorded()
     for key in runs[0].config.settings().keys() - BY_PRESET - {"arch", "latent_dim", "seed"}:
         found = {str(run.config.settings()[key]) for run in runs}
         if key == "dataset":  # Own images may be found in another place; their checksum decides.
@@ -61,8 +61,8 @@ def find_runs(paths: list[str] | str, runs_root: str, dataset: str) -> list[Run]
 
 
 def trained(root: Path) -> list[Path]:
-    """The directories of finished models under root, classifiers left out."""
-    finished = (file.parent for file in root.glob("*/model.safetensors"))
+    """The directories of finished models under root, and of their records; classifiers left out."""
+    finished = {file.parent for name in ("model.safetensors", "weights.sha256") for file in root.glob(f"*/{name}")}
     return sorted(path for path in finished if not path.name.startswith(("classifier", ".")))
 
 
@@ -125,6 +125,29 @@ def table_of(runs: list[Run], measure: Callable[[Run], dict[str, float]]) -> pd.
     """arch, latent_dim, seed and what measure returns, a row for each run."""
     cells = ({"arch": run.config.arch, "latent_dim": run.config.latent_dim, "seed": run.config.seed} for run in runs)
     return pd.DataFrame(cell | measure(run) for cell, run in zip(cells, runs, strict=True))
+
+
+def study_table(
+    study: dict[str, dict[str, list[str]]],
+    measure: Callable[[Run], dict[str, float] | pd.DataFrame],
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
+    """arch, arm, latent_dim, seed, the settings named, and what measure returns, of the runs of a study.
+
+    study is that of read_study: arch -> arm -> paths. A row for each run, or as many as the table that measure returns.
+    InputError where the runs learnt different images.
+    """
+    runs = [(arm, Run.load(path)) for arms in study.values() for arm, paths in arms.items() for path in paths]
+    if len({run.provenance["data_sha256"] for _, run in runs}) > 1:
+        raise InputError("the runs of the study learnt different images: give runs of one set")
+    rows = []
+    for arm, run in runs:
+        measured = measure(run)
+        table = measured if isinstance(measured, pd.DataFrame) else pd.DataFrame([measured])
+        cell = dict(arch=run.config.arch, arm=arm, latent_dim=run.config.latent_dim, seed=run.config.seed)
+        cell |= {name: getattr(run.config, name) for name in settings}
+        rows.append(pd.DataFrame(cell, index=table.index).join(table))
+    return pd.concat(rows, ignore_index=True)
 
 
 def by_cell(table: pd.DataFrame, columns: dict[str, str], digits: int = 2) -> pd.DataFrame:

@@ -8,6 +8,13 @@ import pandas as pd
 from vaelib.results.findings import choices, codes, losses, pictures
 from vaelib.results.findings.finding import Finding
 
+# The reports that make the claims, in their order.
+MADE_BY = (
+    "TME 9", "TME 9; Duthoit and Wan-Fat", "TME 9", "TME 9; Duthoit and Wan-Fat", "GenZoo",
+    "Duthoit and Wan-Fat", "Duthoit and Wan-Fat", "Duthoit and Wan-Fat", "TME 9", "guipet",
+    "GenZoo", "GenZoo", "Messaoudi and Sykes", "Messaoudi and Sykes", "Messaoudi and Sykes",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -22,7 +29,6 @@ class Evidence:
     weights     runs of several k1 and k2
     noise       runs by the noise that they were trained and tested with
     log_images  log of the number of test images, in nats
-    dark        FID of noise when all images are 255 times too dark
     """
 
     grid: pd.DataFrame | None = None
@@ -34,7 +40,6 @@ class Evidence:
     weights: pd.DataFrame | None = None
     noise: pd.DataFrame | None = None
     log_images: float = math.inf
-    dark: float | None = None
 
 
 def decided(evidence: Evidence) -> list[Finding]:
@@ -55,5 +60,19 @@ def decided(evidence: Evidence) -> list[Finding]:
         codes.ten_clusters(e.grid),
         choices.equal_weights_are_best(e.weights),
         pictures.noise_helps(e.noise),
-        pictures.fid_of_the_architectures(e.equal, e.grid, e.dark),
+        pictures.fid_of_the_architectures(e.equal, e.grid),
     ]
+
+
+def explained(claims: list[Finding]) -> str:
+    """The claims in Markdown, a paragraph each: who made it, verdict, numbers, figure, criterion."""
+    texts = []
+    for number, (claim, maker) in enumerate(zip(claims, MADE_BY, strict=True), start=1):
+        text = claim.sentence.removeprefix("Not decided: ")
+        seen = f"{{ref}}`where it is seen <{claim.where}>`"
+        texts.append(
+            f"**{number}. {claim.claim}** ({maker})\n\n"
+            f"*{claim.verdict.capitalize()}.* {text[0].upper()}{text[1:]} ({seen})\n\n"
+            f"Decided by: {claim.criterion}"
+        )
+    return "\n\n---\n\n".join(texts)

@@ -1,7 +1,7 @@
 """What the codes themselves say: what lies at the centre and at the edge, what overlaps, what holds together.
 
 Tables are those of finding.py. ``grid`` has the measures of metrics.json under their names, ``classes`` those by class,
-lists and matrices in the order of its column ``names``.
+lists and matrices in the order of its column ``names``; nan stands for a class without images.
 """
 
 import numpy as np
@@ -11,19 +11,27 @@ from vaelib.results.findings.finding import (
     DEPENDS,
     FAILS,
     HOLDS,
-    OPEN,
+    SEEDS,
     Estimate,
+    Undecided,
     best_case,
+    brackets,
     by_case,
     case_name,
+    case_names,
+    compared,
     counted,
+    extremes,
     finding,
-    lacking,
     listed,
+    measured,
+    named,
     paired,
+    percent,
+    points,
+    tally,
     verdict_of,
 )
-from vaelib.results.findings.pictures import percent
 
 
 @finding("map-centre")
@@ -33,83 +41,90 @@ def eight_at_the_centre(classes: pd.DataFrame | None, name: str = "8") -> tuple[
     In a small ball around z = 0 the classifier sees it more than any other class. Holds where that is so for every seed
     of each model, does not hold where it is so for none; depends where it is so for some.
     """
-    if lack := lacking(classes, ["centre", "names"]) or _without(classes, name):
-        return OPEN, lack
-    there = [row.names[int(np.argmax(row.centre))] == name for row in classes.itertuples()]
+    classes = _with_classes(classes, ["centre"], name)
+    there = [row.names[int(np.nanargmax(row.centre))] == name for row in classes.itertuples()]
     shares = classes.assign(there=there).groupby(["arch", "latent_dim"], sort=False).there.mean()
-    verdict = HOLDS if all(there) else DEPENDS if any(there) else FAILS
-    text = f"The {name} lies at the centre of {_share(there)}"
-    for share, words in ((1, "in every seed of"), (0, "in no seed of")):
-        cases = [case_name(case) for case, own in shares.items() if own == share]
-        text += f"; {words} {listed(cases)}" if cases else ""
-    return verdict, f"{text}."
+    text = f"The {name} lies at the centre in {_share(there)}."
+    for share, words in ((1, "every"), (0, "no")):
+        cases = [case for case, own in shares.items() if own == share]
+        if cases and 0 < sum(there) < len(there):
+            text += f" It lies there in {words} seed of {case_names(cases)}."
+    return HOLDS if all(there) else DEPENDS if any(there) else FAILS, text
 
 
 @finding("classes-edge")
 def edge_and_mistakes(classes: pd.DataFrame | None) -> tuple[str, str]:
     """In two dimensions zeros and ones lie at the edge, a 7 is often redrawn as a 9, and a 5 as an 8.
 
-    At d = 2, in each run: 0 and 1 are among the three classes of the longest codes, 9 is what most 7s that change
-    become, and 8 is what most 5s that change become. Holds where all three are so in every run, does not hold where
-    none is in any; depends otherwise.
+    At d = 2, in each run: 0 and 1 are among the three classes of the longest codes, 9 is the commonest of the wrong
+    labels of redrawn 7s, and 8 that of redrawn 5s. Holds where all three are so in every run, does not hold where none
+    is in any; depends otherwise.
     """
-    if lack := lacking(classes, ["length", "reconstruction", "names"]) or _without(classes, *"015789"):
-        return OPEN, lack
-    flat = classes[classes.latent_dim == 2]
-    if lack := lacking(flat):
-        return OPEN, lack
+    classes = _with_classes(classes, ["length", "reconstruction"], *"015789")
+    rows = list(measured(classes[classes.latent_dim == 2]).itertuples())
 
-    def become(row, was: str) -> str:
-        shares = np.array(row.reconstruction[row.names.index(was)], dtype=float)
-        shares[row.names.index(was)] = -1
-        return row.names[int(shares.argmax())]
+    def becomes(row, was: str, other: str) -> float:
+        return row.reconstruction[row.names.index(was)][row.names.index(other)]
 
-    rows = list(flat.itertuples())
-    parts = {
-        "0 and 1 lie at the edge": [{"0", "1"} <= {r.names[i] for i in np.argsort(r.length)[-3:]} for r in rows],
-        "most 7s that change become 9": [become(row, "7") == "9" for row in rows],
-        "most 5s that change become 8": [become(row, "5") == "8" for row in rows],
-    }
-    met = [hit for hits in parts.values() for hit in hits]
-    texts = [f"{what} in {sum(hits)}" for what, hits in parts.items()]
-    fives = Estimate.of(row.reconstruction[row.names.index("5")][row.names.index("8")] for row in rows)
-    sevens = Estimate.of(row.reconstruction[row.names.index("7")][row.names.index("9")] for row in rows)
-    return (HOLDS if all(met) else DEPENDS if any(met) else FAILS), (
-        f"Of {counted(len(rows), 'run')} at d = 2, {listed(texts)}: {percent(sevens)} of all 7s become 9, and "
-        f"{percent(fives)} of all 5s become 8."
+    def commonest(row, was: str, other: str) -> bool:
+        share = becomes(row, was, other)
+        return share > 0 and share >= np.nanmax([becomes(row, was, name) for name in row.names if name != was])
+
+    edge = [{"0", "1"} <= {row.names[i] for i in np.argsort(-np.nan_to_num(row.length))[:3]} for row in rows]
+    sevens, fives = ([commonest(row, *mistake) for row in rows] for mistake in ("79", "58"))
+    text = (
+        f"At d = 2 the 0 and the 1 lie at the edge {tally(edge, 'run')}. The 9 is the commonest mistake for a 7 "
+        f"{tally(sevens, 'run')}, and the 8 is that for a 5 {tally(fives, 'run')}."
     )
+    shares = pd.DataFrame({"arch": [row.arch for row in rows]})
+    for mistake in ("79", "58"):
+        shares[mistake] = [becomes(row, *mistake) for row in rows]
+    estimates = []
+    for arch, own in shares.groupby("arch", sort=False):
+        estimates += [Estimate.of(own["79"]), Estimate.of(own["58"])]
+        text += (
+            f" In the {named(arch)} model {percent(estimates[-2])} of the 7s are redrawn as 9, and "
+            f"{percent(estimates[-1])} of the 5s as 8."
+        )
+    met = [*edge, *sevens, *fives]
+    return (HOLDS if all(met) else DEPENDS if any(met) else FAILS), f"{text} {brackets(estimates)}"
 
 
 @finding("embeddings-overlaps")
 def four_and_nine_overlap(classes: pd.DataFrame | None) -> tuple[str, str]:
     """4 and 9 overlap in latent space, while 0, 1, 3, 6 and 8 keep apart.
 
-    At d = 2 and at d = 10, for each architecture: of all 45 pairs of digits 4 and 9 have the largest overlap (the share
-    of the two that their nearest neighbours misname), in every run; and of the ten pairs among the other five the worst
-    has less than 5 %. Holds where both are so everywhere, depends where they are in some cases.
+    The overlap of two digits is the share of their images that the nearest neighbours misname. At d = 2 and at d = 10,
+    for each architecture: of all pairs 4 and 9 overlap most, in every run; and of the ten pairs among the other five
+    the one that overlaps most is shown to stay below 5 %. Holds where both are so everywhere, does not hold where they
+    are nowhere; depends where they are in some cases.
     """
-    if lack := lacking(classes, ["overlap", "names"]) or _without(classes, *"0134689"):
-        return OPEN, lack
-    own = classes[classes.latent_dim.isin((2, 10))]
-    if lack := lacking(own):
-        return OPEN, lack
+    classes = _with_classes(classes, ["overlap"], *"0134689")
+    if not {2, 10} <= set(classes.latent_dim):
+        raise Undecided("it takes models of 2 and of 10 dimensions")
     rows = []
-    for row in own.itertuples():
+    for row in classes[classes.latent_dim.isin((2, 10))].itertuples():
         overlap, place = np.array(row.overlap, dtype=float), row.names.index
         pair = overlap[place("4"), place("9")]
-        apart = max(overlap[place(a), place(b)] for a in "01368" for b in "01368" if a < b)
-        rows.append(dict(arch=row.arch, latent_dim=row.latent_dim, pair=pair, apart=apart, most=pair >= overlap.max()))
+        apart = np.nanmax([overlap[place(a), place(b)] for a in "01368" for b in "01368" if a < b])
+        most = pair >= np.nanmax(overlap)
+        rows.append(dict(arch=row.arch, latent_dim=row.latent_dim, pair=pair, apart=apart, most=most))
     table = pd.DataFrame(rows)
-    truths, texts = [], []
-    for d, cell in table.groupby("latent_dim"):
-        for _, one in cell.groupby("arch"):
-            truths += [agreed(one.most), Estimate.of(one.apart).below(0.05)]
+    truths, texts, estimates = [], [], []
+    for d, at in table.groupby("latent_dim"):
+        pairs, others = [], []
+        for arch, own in at.groupby("arch", sort=False):
+            pair, apart = Estimate.of(own.pair), Estimate.of(own.apart)
+            truths += [agreed(own.most), apart.below(0.05)]
+            estimates += [pair, apart]
+            pairs.append(f"{percent(pair)} in the {named(arch)} model")
+            others.append(f"{percent(apart)} in the {named(arch)} model")
         texts.append(
-            f"at d = {d} they overlap by {percent(Estimate.of(cell.pair))}, the most of all pairs in "
-            f"{int(cell.most.sum())} of {counted(len(cell), 'run')}, and the worst pair of the other five by "
-            f"{percent(Estimate.of(cell.apart))}"
+            f"At d = {d} the overlap of 4 and 9 is {listed(pairs)}. It is the largest of all pairs in "
+            f"{at.most.sum()} of {counted(len(at), 'run')}. "
+            f"The largest overlap among 0, 1, 3, 6 and 8 is {listed(others)}."
         )
-    return verdict_of(truths), f"Of 4 and 9: {'; '.join(texts)}."
+    return verdict_of(truths), f"{' '.join(texts)} {brackets(estimates)}"
 
 
 @finding("classes-hits")
@@ -117,19 +132,19 @@ def class_is_gaussian(grid: pd.DataFrame | None, classes: pd.DataFrame | None) -
     """The codes of a class are nearly a Gaussian, so that draws from one fitted to them are mostly of that class.
 
     Holds where, at each d and for each architecture, more than half of the draws from a full-covariance Gaussian are
-    named as asked, for the class that does worst too; does not hold where that class is below half everywhere.
+    named as asked, also for the class that does worst. Does not hold where that class has at most half everywhere;
+    depends where it has at some d, or for one architecture.
     """
-    columns = ["classifier_hits_full", "classifier_hits_diagonal"]
-    if lack := lacking(grid, columns) or lacking(classes, ["hits_full"]):
-        return OPEN, lack
-    worst = by_case(classes.assign(worst=[min(hits) for hits in classes.hits_full]), "worst")
-    full, diagonal = (by_case(grid, column) for column in columns)
-    (low, least), (high, most) = best_case(full, least=True), best_case(full, least=False)
-    case, own = best_case(worst, least=True)
-    return verdict_of(one.above(0.5) for one in worst.values()), (
-        f"Of draws from a full-covariance Gaussian of each class {percent(least)} ({case_name(low)}) to "
-        f"{percent(most)} ({case_name(high)}) are named as asked; with a diagonal one {percent(diagonal[low])} and "
-        f"{percent(diagonal[high])}. The class that does worst has {percent(own)} ({case_name(case)})."
+    grid = measured(grid, ["classifier_hits_full", "classifier_hits_diagonal"])
+    classes = measured(classes, ["hits_full"])
+    worst = by_case(classes.assign(worst=[np.nanmin(hits) for hits in classes.hits_full]), "worst")
+    full, diagonal = (by_case(grid, column) for column in ("classifier_hits_full", "classifier_hits_diagonal"))
+    truths = [one.above(0.5) for one in worst.values()]
+    return verdict_of(truths), (
+        f"The share of draws from a full-covariance Gaussian of each class that are named as asked is "
+        f"{extremes(full, percent)}. With a diagonal covariance it is {extremes(diagonal, percent)}. "
+        f"For the class that does worst with full covariance it is {extremes(worst, percent)}; it is more than half "
+        f"{tally(truths)}. {brackets([*full.values(), *worst.values()])}"
     )
 
 
@@ -137,42 +152,49 @@ def class_is_gaussian(grid: pd.DataFrame | None, classes: pd.DataFrame | None) -
 def ten_clusters(grid: pd.DataFrame | None) -> tuple[str, str]:
     """Latent space falls into ten clusters, as t-SNE shows, and is linear.
 
-    Holds where, for each model of more than two dimensions, k-means finds the classes in z with a purity above .9, and
-    a straight path between two classes changes its label fewer than 1.5 times on average (once is the least); does not
-    hold where neither is so for any, depends otherwise.
+    Holds where, for each model of more than two dimensions, k-means finds the classes in z with a purity above 0.9, and
+    a straight path between two classes changes its label fewer than 1.5 times on average (once is the least). Does not
+    hold where neither is so for any model; depends where some of it is so.
     """
-    columns = ["purity", "tsne_purity", "tsne_trustworthiness", "classifier_straight_changes"]
-    deep = None if grid is None else grid[grid.latent_dim > 2]
-    if lack := lacking(deep, columns):
-        return OPEN, lack
+    grid = measured(grid, ["purity", "tsne_purity", "tsne_trustworthiness", "classifier_straight_changes"])
+    if (deep := grid[grid.latent_dim > 2]).empty:
+        raise Undecided("it takes models of more than two dimensions")
     clusters, changes = by_case(deep, "purity"), by_case(deep, "classifier_straight_changes")
-    truths = [case.above(0.9) for case in clusters.values()] + [case.below(1.5) for case in changes.values()]
-    best, purity = best_case(clusters, least=False)
-    (low, fewest), (high, most) = best_case(changes, least=True), best_case(changes, least=False)
-    return verdict_of(truths), (
-        f"k-means in z finds the classes with a purity of {purity.text()} at best ({case_name(best)}), in the t-SNE "
-        f"picture of the same codes of {by_case(deep, 'tsne_purity')[best].text()}. Straight paths change label "
-        f"{fewest.text()} ({case_name(low)}) to {most.text()} times ({case_name(high)})."
+    best, _ = best_case(clusters, least=False)
+    tsne = by_case(deep, "tsne_purity")[best]
+    pure, straight = [one.above(0.9) for one in clusters.values()], [one.below(1.5) for one in changes.values()]
+    return verdict_of([*pure, *straight]), (
+        f"The clusters that k-means finds in z have a purity of {extremes(clusters, Estimate.text)}; it is above 0.9 "
+        f"{tally(pure)}. In the t-SNE picture of {case_name(best)} it is {tsne.text()}. "
+        f"A straight path changes its label {extremes(changes, _times)}; that is fewer than 1.5 times "
+        f"{tally(straight)}. {brackets([*clusters.values(), *changes.values()])}"
     )
+
+
+def _times(estimate: Estimate) -> str:
+    return estimate.text(unit=" times")
 
 
 @finding("embeddings-separation")
 def codes_against_components(grid: pd.DataFrame | None) -> tuple[str, str]:
     """Codes tell the classes apart better than as many principal components of the pixels.
 
-    By the five nearest of 1,000 labelled images. Holds where it is so at each d, for each architecture.
+    By the five nearest of 1,000 labelled images. Holds where it is so at each d, for each architecture; does not hold
+    where it is so nowhere.
     """
-    if lack := lacking(grid, ["knn", "pca_knn"]):
-        return OPEN, lack
-    gains = by_case(grid.assign(gain=grid.knn - grid.pca_knn), "gain")
-    worse = [case_name(case) for case, gain in gains.items() if gain.above(0) is False]
-    (low, least), (high, most) = best_case(gains, least=True), best_case(gains, least=False)
+    grid = measured(grid, ["knn", "pca_knn"])
+    gains = by_case(grid, "knn", less="pca_knn")
     best, accuracy = best_case(by_case(grid, "knn"), least=False)
-    return verdict_of(gain.above(0) for gain in gains.values()), (
-        f"Against as many principal components the codes change k-NN accuracy by {least.text(3, sign=True)} "
-        f"({case_name(low)}) to {most.text(3, sign=True)} ({case_name(high)})"
-        + (f"; they are no better at {listed(worse)}" if worse else "")
-        + f". The best codes reach {accuracy.text(3)} ({case_name(best)})."
+    truths = {case: gain.above(0) for case, gain in gains.items()}
+    text = (
+        f"By their nearest neighbours, codes tell the classes apart better than as many principal components "
+        f"{tally(truths.values())}. The accuracy changes by {extremes(gains, points)}."
+    )
+    worse = [case for case, truth in truths.items() if truth is False]
+    text += f" Codes are no better in {case_names(worse)}." if worse else ""
+    return verdict_of(truths.values()), (
+        f"{text} The best codes, of {case_name(best)}, name {percent(accuracy)} of the images rightly. "
+        f"{brackets([*gains.values(), accuracy])}"
     )
 
 
@@ -180,21 +202,15 @@ def codes_against_components(grid: pd.DataFrame | None) -> tuple[str, str]:
 def holes_are_unsure(grid: pd.DataFrame | None) -> tuple[str, str]:
     """In the holes of the prior, where hardly an image was encoded, pictures are of no class.
 
-    Holds where the classifier's certainty inside the holes is below .75 for each model; does not hold where it is above
-    .9 for each.
+    Holds where the classifier's highest probability, averaged over draws within the holes, is shown to be below 0.75
+    for each model; does not hold where it is shown to be at least that for each.
     """
-    columns = ["classifier_holes", "classifier_holes_inside", "classifier_holes_outside"]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
-    share, inside, outside = (by_case(grid.dropna(subset=columns), column) for column in columns)
-    (low, least), (high, most) = best_case(share, least=True), best_case(share, least=False)
-    case, surest = best_case(inside, least=False)
-    unsure, sure = [one.below(0.75) for one in inside.values()], [one.above(0.9) for one in inside.values()]
-    verdict = HOLDS if all(unsure) else FAILS if all(sure) else DEPENDS if any(unsure) or any(sure) else OPEN
-    return verdict, (
-        f"Of draws from the prior {percent(least)} ({case_name(low)}) to {percent(most)} ({case_name(high)}) fall into "
-        f"holes. The classifier is sure there by {inside[high].text()} ({case_name(high)}) and by up to "
-        f"{surest.text()} ({case_name(case)}); outside by {outside[high].text()} and {outside[case].text()}."
+    grid = measured(grid, ["classifier_holes", "classifier_holes_inside", "classifier_holes_outside"])
+    share, inside, outside = (by_case(grid, f"classifier_holes{which}") for which in ("", "_inside", "_outside"))
+    return verdict_of(one.below(0.75) for one in inside.values()), (
+        f"The share of draws from the prior that fall into holes is {extremes(share, percent)}. "
+        f"The classifier's certainty there is {extremes(inside, percent)}. "
+        f"Outside it is {extremes(outside, percent)}. {brackets([*share.values(), *inside.values()])}"
     )
 
 
@@ -202,29 +218,31 @@ def holes_are_unsure(grid: pd.DataFrame | None) -> tuple[str, str]:
 def four_and_nine_part(overlaps: pd.DataFrame | None, names: tuple[str, str] = ("4", "9")) -> tuple[str, str]:
     """Two classes that look alike part while the model trains.
 
-    overlaps has the overlap of the two after each epoch. Holds where it is lower after the last epoch than after the
-    first, for each model.
+    Holds where their overlap is shown to be lower after the last epoch than after the first, for each model; does not
+    hold where it is for none.
+
+    overlaps has the overlap of the two after each epoch.
     """
-    if lack := lacking(overlaps, ["overlap", "epoch"]):
-        return OPEN, lack
-    last = overlaps.epoch.max()
-    cases = {
-        case: paired(own, "overlap", "epoch", last, 1)
-        for case, own in overlaps.groupby(["arch", "latent_dim"], sort=False)
-    }
+    overlaps = measured(overlaps, ["overlap", "epoch"])
+    first, last = overlaps.epoch.min(), overlaps.epoch.max()
+    if first == last:
+        raise Undecided("it takes models of two epochs or more")
+    models = overlaps.groupby(["arch", "latent_dim"], sort=False)
+    cases = compared({case: paired(own, "overlap", "epoch", last, first) for case, own in models})
     ends = by_case(overlaps[overlaps.epoch == last], "overlap")
-    (low, least), (high, most) = best_case(ends, least=True), best_case(ends, least=False)
-    case, gain = best_case(cases, least=True)
-    return verdict_of(one.below(0) for one in cases.values()), (
-        f"After {counted(last, 'epoch')} {listed(names)} overlap by {percent(least)} ({case_name(low)}) to "
-        f"{percent(most)} ({case_name(high)}); the largest change since the first is {percent(gain, sign=True)} "
-        f"({case_name(case)})."
+    truths = [one.below(0) for one in cases.values()]
+    return verdict_of(truths), (
+        f"The overlap of {listed(names)} falls between epoch {first} and epoch {last} {tally(truths)}. "
+        f"It changes by {extremes(cases, points)}. "
+        f"After epoch {last} it is {extremes(ends, percent)}. {brackets([*cases.values(), *ends.values()])}"
     )
 
 
 def agreed(seeds: pd.Series) -> bool | None:
-    """Whether something is so in every seed, or in none; None where seeds disagree."""
-    return bool(seeds.iloc[0]) if (seeds == seeds.iloc[0]).all() else None
+    """Whether something is so in every seed, or in none; None where seeds disagree, or are too few."""
+    if len(seeds) < SEEDS or not (seeds == seeds.iloc[0]).all():
+        return None
+    return bool(seeds.iloc[0])
 
 
 def _share(hits: list[bool]) -> str:
@@ -235,7 +253,9 @@ def _share(hits: list[bool]) -> str:
     return f"{sum(hits)} of {counted(len(hits), 'run')} (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
 
 
-def _without(classes: pd.DataFrame, *wanted: str) -> str:
-    """Why the claim means nothing for images without classes of these names; empty where all are there."""
-    missing = [name for name in wanted if name not in classes.names.iloc[0]]
-    return f"Not decided: these images have no class {listed(missing)}." if missing else ""
+def _with_classes(classes: pd.DataFrame | None, columns: list[str], *wanted: str) -> pd.DataFrame:
+    """The rows that have the columns; Undecided where the images have no classes of the wanted names."""
+    rows = measured(classes, ["names", *columns])
+    if missing := [name for name in wanted if name not in rows.names.iloc[0]]:
+        raise Undecided(f"these images have no class {listed(missing)}")
+    return rows.assign(names=rows.names.map(list))

@@ -7,7 +7,8 @@ its 95 % interval over seeds, Student's t, lies on one side of what is asked.
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,13 @@ import pandas as pd
 
 from vaelib.results.compare import interval
 
-HALF_A_NAT = 0.5  # A difference in the negative ELBO that is shown to be smaller counts as none.
+HALF_A_NAT = 0.5  # A difference in the negative ELBO that is shown to be no larger counts as none.
 SEEDS = 3  # With fewer no finding is decided: two trainings may agree by chance.
+FEW = f"Fewer than {SEEDS} seeds decide nothing."
 HOLDS, FAILS, DEPENDS, OPEN = VERDICTS = ("holds", "does not hold", "depends", "not decided")
+NOTE = re.compile(r" (Brackets: 95 % interval, )?n = [^.]*\.( Fewer [^.]*\.)?$")  # what brackets() ends a sentence with
 # What prose calls the architectures.
-IN_WORDS = {"linear": "fully connected", "conv": "convolutional"}
+IN_WORDS = {"linear": "fully connected", "conv": "convolutional", "convbn": "batch-normalised convolutional"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,6 @@ class Finding:
     criterion  when it holds and when it does not
     verdict    one of VERDICTS
     sentence   the answer in Markdown, with its numbers, intervals and n
-    reason     why nothing is decided although there are numbers; empty where there are seeds enough
     where      the figure or table that it rests on, as pages label them: chapter-name
     """
 
@@ -38,15 +40,18 @@ class Finding:
     criterion: str
     verdict: str
     sentence: str
-    reason: str
     where: str
+
+
+class Undecided(Exception):
+    """Raised within a finding where its tables decide nothing; the text says why, and the finding is *not decided*."""
 
 
 def finding(where: str) -> Callable:
     """Makes a function of tables that returns a verdict and a sentence into one that returns a Finding.
 
-    The first paragraph of the function's docstring is the claim, the second the criterion. Of too few seeds the
-    sentence has the numbers all the same, and the verdict is that nothing is decided.
+    The first paragraph of the function's docstring is the claim, the second the criterion; both stand on a page.
+    Of runs of too few seeds the sentence has the numbers, and nothing is decided.
     """
 
     def decorate(function: Callable[..., tuple[str, str]]) -> Callable[..., Finding]:
@@ -54,32 +59,20 @@ def finding(where: str) -> Callable:
 
         @functools.wraps(function)
         def found(*args, **kwargs) -> Finding:
-            verdict, sentence = function(*args, **kwargs)
-            if verdict not in VERDICTS:
-                raise ValueError(f"verdict {verdict!r}: accepted is one of {', '.join(VERDICTS)}")
-            tables = [table for table in (*args, *kwargs.values()) if isinstance(table, pd.DataFrame)]
-            few = too_few(min(map(seeds_of, tables), default=SEEDS))
-            return Finding(claim, criterion, OPEN if few else verdict, sentence, few, where)
+            try:
+                verdict, sentence = function(*args, **kwargs)
+            except Undecided as why:
+                verdict, sentence = OPEN, f"Not decided: {why}."
+            tables = [
+                table for table in (*args, *kwargs.values()) if isinstance(table, pd.DataFrame) and "seed" in table
+            ]
+            if any(table.seed.nunique() < SEEDS for table in tables):
+                verdict, sentence = OPEN, sentence if FEW in sentence else f"{sentence} {FEW}"
+            return Finding(claim, criterion, verdict, sentence, where)
 
         return found
 
     return decorate
-
-
-def seeds_of(table: pd.DataFrame) -> int:
-    """Over how many seeds a table is, of runs or of differences with their n."""
-    if table.empty:
-        return SEEDS  # It decides nothing, for want of runs and not of seeds.
-    if "seed" in table:
-        return table.seed.nunique()
-    return int(table.n.where(table.over == "seeds", 1).min() if "over" in table else table.n.min())
-
-
-def too_few(seeds: int) -> str:
-    """Why so many seeds decide nothing; empty where they are enough."""
-    if seeds >= SEEDS:
-        return ""
-    return f"Not decided: {counted(seeds, 'seed')} cannot tell models from trainings; {SEEDS} or more decide it."
 
 
 @dataclass(frozen=True)
@@ -92,42 +85,71 @@ class Estimate:
     n: int
 
     @classmethod
+    def given(cls, mean: float, low: float, high: float, n: int) -> "Estimate":
+        """The estimate of a mean and an interval; several values that do not differ have nan there, and no doubt."""
+        return cls(mean, mean, mean, n) if n > 1 and math.isnan(low) else cls(mean, low, high, n)
+
+    @classmethod
     def of(cls, values: Iterable[float]) -> "Estimate":
         """The estimate of values, one of each seed; those that are missing are left out."""
         values = np.array([value for value in values if not math.isnan(value)], dtype=float)
-        if not len(values):
-            return cls(math.nan, math.nan, math.nan, 0)
-        low, high = interval(values)
-        if len(values) > 1 and math.isnan(low):  # Values that do not differ have no spread, and leave no doubt.
-            low = high = values.mean()
-        return cls(values.mean(), low, high, len(values))
+        return cls.given(values.mean(), *interval(values), len(values)) if len(values) else cls(*[math.nan] * 3, 0)
 
     def above(self, bound: float, margin: float = 0.0) -> bool | None:
         """Whether the value is shown to lie above a bound: True or False where the interval says so, else None.
 
-        With a margin False means that it is shown to lie less than the margin above the bound.
+        With a margin False means that it is shown to lie at most the margin above the bound. Fewer than SEEDS values
+        show nothing.
         """
-        if math.isnan(self.low):
+        if self.n < SEEDS:
             return None
-        if self.low > bound:
-            return True
-        return False if self.high <= bound + margin else None
+        if self.high <= bound + margin:
+            return False
+        return True if self.low > bound else None
 
     def below(self, bound: float, margin: float = 0.0) -> bool | None:
         """Whether the value is shown to lie below a bound; see above."""
         return Estimate(-self.mean, -self.high, -self.low, self.n).above(-bound, margin)
 
+    def within(self, bound: float) -> bool | None:
+        """Whether a difference is shown to be no larger than the bound, either way; None where it is not decided."""
+        if self.n < SEEDS:
+            return None
+        if -bound <= self.low and self.high <= bound:
+            return True
+        return False if self.low > bound or self.high < -bound else None
+
     def over(self, whole: float) -> "Estimate":
-        """The estimate as a share of a number."""
+        """The estimate as a share of a number above 0."""
         return Estimate(self.mean / whole, self.low / whole, self.high / whole, self.n)
 
     def text(self, digits: int = 2, sign: bool = False, unit: str = "") -> str:
-        """``-1.93 nats (-2.55 to -1.31, n = 3)``: the mean with its interval and n."""
+        """``-1.93 nats (-2.55 to -1.31)``: the mean and its interval; brackets() says what the brackets hold."""
         form = f"{'+' if sign else ''}.{digits}f"
-        value = f"{self.mean:{form}}{unit}"
-        if math.isnan(self.low):
-            return f"{value} (n = {self.n})"
-        return f"{value} ({self.low:{form}} to {self.high:{form}}, n = {self.n})"
+        # A number that rounds to 0 has no sign.
+        mean, low, high = (f"{value:{form}}" if round(value, digits) else f"{0:.{digits}f}" for value in self._ends())
+        return f"{mean}{unit}" if math.isnan(self.low) else f"{mean}{unit} ({low} to {high})"
+
+    def _ends(self) -> tuple[float, float, float]:
+        return self.mean, self.low, self.high
+
+
+def percent(estimate: Estimate, digits: int = 1, sign: bool = False) -> str:
+    """``94.1 % (93.8 to 94.4)`` of an estimate of a share."""
+    return estimate.over(0.01).text(digits, sign, " %")
+
+
+def points(estimate: Estimate) -> str:
+    """``+1.2 percentage points (+0.9 to +1.5)`` of a difference of two shares."""
+    return estimate.over(0.01).text(1, True, " percentage points")
+
+
+def brackets(estimates: Iterable[Estimate]) -> str:
+    """The sentence that ends a finding: what its brackets hold, and of how many seeds."""
+    counts = sorted({estimate.n for estimate in estimates})
+    seeds = counted(counts[-1], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    text = f"Brackets: 95 % interval, n = {seeds}." if counts[-1] > 1 else f"n = {seeds}."
+    return text if counts[0] >= SEEDS else f"{text} {FEW}"
 
 
 def verdict_of(truths: Iterable[bool | None]) -> str:
@@ -143,34 +165,47 @@ def verdict_of(truths: Iterable[bool | None]) -> str:
     return HOLDS if truths[0] else FAILS
 
 
-def within(case: Estimate, bound: float) -> bool | None:
-    """Whether a difference is shown to be smaller than the bound, either way."""
-    if math.isnan(case.low):
-        return None
-    if -bound < case.low and case.high < bound:
-        return True
-    return False if case.low > bound or case.high < -bound else None
+def negated(truth: bool | None) -> bool | None:
+    """The opposite, of what is decided."""
+    return None if truth is None else not truth
 
 
-def by_case(table: pd.DataFrame, column: str) -> dict[tuple[str, int], Estimate]:
-    """The estimate of a column for each (arch, latent_dim), over seeds."""
-    return {case: Estimate.of(own[column]) for case, own in table.groupby(["arch", "latent_dim"], sort=False)}
+def measured(table: pd.DataFrame | None, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of a table that have all of the columns; Undecided where there is none."""
+    if table is None or table.empty:
+        raise Undecided("this edition has no runs for it")
+    if missing := [column for column in columns if column not in table or table[column].isna().all()]:
+        raise Undecided(f"these runs have no measured {listed(f'`{name}`' for name in missing)}")
+    rows = table.dropna(subset=list(columns))
+    if rows.empty:
+        raise Undecided(f"no run has all of {listed(f'`{name}`' for name in columns)}")
+    return rows
+
+
+def both_architectures(table: pd.DataFrame):
+    """Undecided where fully connected or convolutional models are missing."""
+    if not {"linear", "conv"} <= set(table.arch):
+        raise Undecided("it takes fully connected and convolutional models")
+
+
+def by_case(table: pd.DataFrame, column: str, less: str = "") -> dict[tuple[str, int], Estimate]:
+    """The estimate of a column, or of it minus another of the same run, for each (arch, latent_dim), over seeds."""
+    values = table[column] - table[less] if less else table[column]
+    keys = [table.arch, table.latent_dim]
+    return compared({case: Estimate.of(own) for case, own in values.groupby(keys, sort=False)})
 
 
 def paired(table: pd.DataFrame, column: str, by: str, more, less) -> Estimate:
-    """A column where ``by`` is ``more``, minus where it is ``less``, seed by seed."""
-    values = table.pivot_table(index="seed", columns=by, values=column)
-    missing = {more, less} - set(values)
-    return Estimate.of([] if missing else (values[more] - values[less]).dropna())
+    """A column where ``by`` is ``more``, minus where it is ``less``, seed by seed; n is 0 where no seed has both."""
+    ours, theirs = (table[table[by] == value].groupby("seed")[column].mean() for value in (more, less))
+    return Estimate.of(ours - theirs)
 
 
-def lacking(table: pd.DataFrame | None, columns: Sequence[str] = ()) -> str:
-    """Why a table decides nothing, as the sentence of a finding that is not decided; empty where it can decide."""
-    if table is None or table.empty:
-        return "Not decided: this edition has no runs for it."
-    if missing := [column for column in columns if column not in table or table[column].isna().all()]:
-        return f"Not decided: {listed(f'`{name}`' for name in missing)} was not measured of these runs."
-    return ""
+def compared(cases: dict[Hashable, Estimate]) -> dict:
+    """The estimates that rest on a seed at least; Undecided where none does."""
+    if not (known := {case: estimate for case, estimate in cases.items() if estimate.n}):
+        raise Undecided("no two of the runs that it compares share a seed")
+    return known
 
 
 def listed(items: Iterable) -> str:
@@ -184,20 +219,21 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def sentence(text: str) -> str:
-    """The text with a capital letter and a full stop."""
-    return f"{text[0].upper()}{text[1:]}."
+def tally(truths: Iterable[bool | None], noun: str = "model", before: str = "in") -> str:
+    """``in all 10 models``, ``in 7 of 10 models (not decided in 2)``, ``in none of 3 models``."""
+    truths = list(truths)
+    yes, unknown, cases = truths.count(True), truths.count(None), counted(len(truths), noun)
+    if yes == len(truths) > 1:
+        return f"{before} both {noun}s" if yes == 2 else f"{before} all {cases}"
+    text = f"{before} {yes or 'none'} of {cases}"
+    return f"{text} (not decided {before} {unknown})" if unknown else text
 
 
-def case_name(case: tuple[str, int]) -> str:
-    """``convolutional, d = 10`` of (arch, latent_dim)."""
-    return f"{named(case[0])}, d = {case[1]}"
-
-
-def best_case(cases: dict, least: bool) -> tuple:
-    """The case of the least or the largest mean, and its estimate."""
-    case = (min if least else max)(cases, key=lambda one: cases[one].mean)
-    return case, cases[case]
+def at_dims(truths: Mapping[int, bool | None]) -> str:
+    """``at d = 2, 3 and 5 (not decided at d = 10)``, by latent_dim."""
+    shown, unknown = ([d for d, truth in truths.items() if truth is wanted] for wanted in (True, None))
+    text = f"at d = {listed(shown)}" if shown else "at no d"
+    return f"{text} (not decided at d = {listed(unknown)})" if unknown else text
 
 
 def named(arch: str) -> str:
@@ -205,28 +241,53 @@ def named(arch: str) -> str:
     return IN_WORDS.get(arch, arch)
 
 
-def extremes(cases: dict[int, Estimate], digits: int = 2, sign: bool = True, unit: str = " nats") -> str:
-    """The smallest and the largest of estimates by latent_dim: ``-2.4 nats (...) at d = 10 to -0.7 (...) at d = 2``."""
-    order = sorted(cases, key=lambda latent_dim: cases[latent_dim].mean)
-    ends = dict.fromkeys([order[0], order[-1]])
-    return " to ".join(f"{cases[d].text(digits, sign, unit)} at d = {d}" for d in ends)
+def case_name(case: tuple[str, int]) -> str:
+    """``the convolutional model at d = 10`` of (arch, latent_dim)."""
+    return f"the {named(case[0])} model at d = {case[1]}"
+
+
+def case_names(cases: Iterable[tuple[str, int]]) -> str:
+    """``the fully connected models at d = 2 and 5 and the convolutional model at d = 3``."""
+    dims = {}
+    for arch, latent_dim in cases:
+        dims.setdefault(arch, []).append(latent_dim)
+    return listed(
+        f"the {named(arch)} model{'s' if len(own) > 1 else ''} at d = {listed(own)}" for arch, own in dims.items()
+    )
+
+
+def best_case(cases: Mapping[Hashable, Estimate], least: bool) -> tuple:
+    """The case of the least or the largest mean, and its estimate."""
+    case = (min if least else max)(cases, key=lambda one: cases[one].mean)
+    return case, cases[case]
+
+
+def extremes(cases: Mapping[Hashable, Estimate], say: Callable[[Estimate], str]) -> str:
+    """The least and the largest of estimates, by latent_dim or by (arch, latent_dim), each said by a function.
+
+    ``between -2.40 nats (...) at d = 10 and -0.70 nats (...) at d = 2``
+    """
+    ends = {}
+    for least in (True, False):
+        case, estimate = best_case(cases, least)
+        place = f"in {case_name(case)}" if isinstance(case, tuple) else f"at d = {case}"
+        ends[case] = f"{say(estimate)} {place}"
+    return f"between {' and '.join(ends.values())}" if len(ends) > 1 else next(iter(ends.values()))
+
+
+def nats(estimate: Estimate) -> str:
+    """``96.54 nats (96.43 to 96.65)``."""
+    return estimate.text(unit=" nats")
+
+
+def change(estimate: Estimate) -> str:
+    """``-1.93 nats (-2.55 to -1.31)``, with its sign."""
+    return estimate.text(sign=True, unit=" nats")
 
 
 def told(findings: Sequence[Finding]) -> str:
-    """Findings as a list in Markdown, a sentence each, as a chapter opens with them; at the end why some are open."""
-    reasons = dict.fromkeys(one.reason for one in findings if one.reason)
-    return "\n".join(f"- {text}" for text in [*(one.sentence for one in findings), *reasons])
-
-
-def verdict_table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """A row for each finding: claim, verdict, sentence, criterion."""
-    rows = [
-        {
-            "claim": f.claim,
-            "verdict": f.verdict,
-            "what was found": f"{f.sentence} {f.reason}".strip(),
-            "decided by": f.criterion,
-        }
-        for f in findings
-    ]
-    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
+    """Findings as a list in Markdown, as a chapter opens with them; the note that all of them share stands below."""
+    texts = [one.sentence for one in findings]
+    notes = {match[0] if (match := NOTE.search(text)) else "" for text in texts}
+    shared = notes.pop() if len(notes) == 1 and len(texts) > 1 else ""
+    return "\n".join(f"- {text.removesuffix(shared)}" for text in texts) + (f"\n\n{shared.strip()}" if shared else "")

@@ -1,12 +1,13 @@
 """What samples, paths, reconstructions and restored images say, by the classifier's eyes and by pixels.
 
 Tables are those of finding.py; ``grid`` has the measures of metrics.json under their names, of the runs of the grid.
+``noise`` has a row for each run and tested level: ``trained``, the noise that the run was trained on (empty: none),
+``noise`` that it was tested with ("none" for clean images), and the measures of evaluation.noises.
 """
-
-import math
 
 import pandas as pd
 
+from vaelib.config import parse_noise
 from vaelib.results.findings.choices import differences_of
 from vaelib.results.findings.finding import (
     DEPENDS,
@@ -14,36 +15,46 @@ from vaelib.results.findings.finding import (
     HOLDS,
     OPEN,
     Estimate,
+    Undecided,
+    at_dims,
     best_case,
+    brackets,
     by_case,
     case_name,
+    case_names,
+    compared,
     extremes,
     finding,
-    lacking,
     listed,
+    measured,
     named,
+    nats,
+    negated,
     paired,
-    sentence,
+    percent,
+    points,
+    tally,
     verdict_of,
 )
+
+REPORTED_FID = 24.76  # what a report has, by Inception
 
 
 @finding("samples-fids")
 def mixture_beats_prior(grid: pd.DataFrame | None) -> tuple[str, str]:
     """Samples are better when codes are drawn from a mixture fitted to the training codes than from the prior.
 
-    Holds where the FID of the mixture's samples is the lower one for each model.
+    Holds where the FID of the mixture's samples is the lower one for each model; does not hold where it is for none.
     """
-    columns = ["classifier_prior_fid", "classifier_mixture_fid", "classifier_real_fid"]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
-    gains = by_case(grid.assign(gain=grid[columns[1]] - grid[columns[0]]), "gain")
-    best = best_case(by_case(grid, columns[1]), least=True)
-    (most, large), (least, small) = best_case(gains, least=True), best_case(gains, least=False)
-    return verdict_of(gain.below(0) for gain in gains.values()), (
-        f"Drawn from the mixture and not from the prior, samples change their FID by {large.text(1, sign=True)} "
-        f"({case_name(most)}) to {small.text(1, sign=True)} ({case_name(least)}). The best is {best[1].text(1)} "
-        f"({case_name(best[0])}), where as many training images score {grid[columns[2]].mean():.1f}."
+    prior, mixture, real = (f"classifier_{of}_fid" for of in ("prior", "mixture", "real"))
+    grid = measured(grid, [prior, mixture, real])
+    gains = by_case(grid, mixture, less=prior)
+    best, value = best_case(by_case(grid, mixture), least=True)
+    truths = [gain.below(0) for gain in gains.values()]
+    return verdict_of(truths), (
+        f"Samples from the mixture have a lower FID than samples from the prior {tally(truths)}. "
+        f"The difference is {extremes(gains, _fid_change)}. The lowest FID is {_fid(value)}, of {case_name(best)}; "
+        f"as many training images have {grid[real].mean():.1f}. {brackets([*gains.values(), value])}"
     )
 
 
@@ -51,23 +62,35 @@ def mixture_beats_prior(grid: pd.DataFrame | None) -> tuple[str, str]:
 def likelihood_against_fid(grid: pd.DataFrame | None) -> tuple[str, str]:
     """The model with the best likelihood has the best samples.
 
-    By the negative ELBO less the gap, and by the FID of samples from the prior, means over seeds. Holds where the same
-    model is first by both and does not hold where two are.
+    Likelihood is the negative ELBO less the gap, samples are judged by the FID of those from the prior; the best model
+    has the lowest mean over seeds. Holds where one model is the best by both. Does not hold where there are two, and
+    each of them is shown to be better than the other by its own measure.
     """
     columns = ["negative_bound_nats", "classifier_prior_fid"]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
-    (likely, bound), (drawn, fid) = (best_case(by_case(grid, column), least=True) for column in columns)
-    fids = by_case(grid, columns[1])
+    grid = measured(grid, columns)
+    bounds, fids = (by_case(grid, column) for column in columns)
+    if len(bounds) < 2:
+        raise Undecided("it takes two models or more")
+    (likely, bound), (drawn, fid) = (best_case(cases, least=True) for cases in (bounds, fids))
+    text = f"The best likelihood, {nats(bound)}, is that of {case_name(likely)}."
     if likely == drawn:
-        return HOLDS, f"The {case_name(likely)} model is first both by likelihood and by FID ({fid.text(1)})."
-    # The two models are compared seed by seed: their FIDs may differ by no more than trainings do.
-    models = zip(grid.arch, grid.latent_dim, strict=True)
-    worse = paired(grid.assign(case=[str(model) for model in models]), columns[1], "case", str(likely), str(drawn))
-    return {True: FAILS, False: HOLDS, None: OPEN}[worse.above(0)], (
-        f"The best likelihood is that of the {case_name(likely)} model ({bound.text(1, unit=' nats')}), whose samples "
-        f"have a FID of {fids[likely].text(1)}; the lowest FID is {fid.text(1)}, of the {case_name(drawn)} model."
-    )
+        return HOLDS, f"{text} Its samples have the lowest FID too, {_fid(fid)}. {brackets([bound, fid])}"
+    models = grid.assign(model=[case_name(case) for case in zip(grid.arch, grid.latent_dim, strict=True)])
+    first, other = case_name(likely), case_name(drawn)
+    gains = paired(models, columns[0], "model", first, other), paired(models, columns[1], "model", other, first)
+    shown = all(gain.below(0) for gain in gains)
+    text += f" Its samples have a FID of {_fid(fids[likely])}. "
+    text += f"The lowest FID, {_fid(fid)}, is that of {case_name(drawn)}."
+    text += "" if shown else " The seeds do not show both differences."
+    return (FAILS if shown else OPEN), f"{text} {brackets([bound, fid, fids[likely]])}"
+
+
+def _fid(estimate: Estimate) -> str:
+    return estimate.text(1)
+
+
+def _fid_change(estimate: Estimate) -> str:
+    return estimate.text(1, sign=True)
 
 
 @finding("samples-measures")
@@ -75,73 +98,89 @@ def blur_counts_as_precise(grid: pd.DataFrame | None) -> tuple[str, str]:
     """Samples lie among real images less often than real images do.
 
     By precision. Holds where the prior's samples have a lower precision than as many training images, for each model;
-    where they do not, a blurred picture near the middle of many images counts as precise.
+    does not hold where they have for none. Where they have not, a blurred picture near the middle of many images counts
+    as precise.
     """
     columns = ["classifier_prior_precision", "classifier_real_precision"]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
-    gains = by_case(grid.assign(gain=grid[columns[0]] - grid[columns[1]]), "gain")
-    most, value = best_case(by_case(grid, columns[0]), least=False)
+    grid = measured(grid, columns)
+    gains, precisions = by_case(grid, columns[0], less=columns[1]), by_case(grid, columns[0])
     truths = {case: gain.below(0) for case, gain in gains.items()}
-    above = [case_name(case) for case, truth in truths.items() if truth is False]
+    above = [case for case, truth in truths.items() if truth is False]
     text = (
-        f"The highest precision of the prior's samples is {value.text(3)} ({case_name(most)}), where training images "
-        f"have {grid[columns[1]].mean():.3f}"
+        f"Samples from the prior are less precise than real images {tally(truths.values())}. "
+        f"Their precision is {extremes(precisions, percent)}; that of training images is "
+        f"{100 * grid[columns[1]].mean():.1f} %."
     )
-    return verdict_of(truths.values()), text + (f"; it is no lower at {listed(above)}." if above else ".")
+    text += f" It is no lower in {case_names(above)}." if above else ""
+    return verdict_of(truths.values()), f"{text} {brackets(precisions.values())}"
 
 
 @finding("samples-sharpness")
 def sharper_not_more_plausible(grid: pd.DataFrame | None) -> tuple[str, str]:
     """More latent dimensions make samples sharper but not more plausible.
 
-    From the fewest to the most dimensions, for each architecture: samples of the prior are sharper (the variance of
-    their Laplacian rises), and neither the classifier's certainty nor the share of them that lie among real images
-    (precision) rises. Holds where all is so, depends where some is.
+    From the fewest to the most dimensions, for each architecture: samples from the prior are shown to be sharper (the
+    variance of their response to the Laplace filter rises), and neither the classifier's certainty nor the share of
+    them that lie among real images (precision) rises. Holds where all is so, does not hold where nothing is; depends
+    where some is.
     """
     columns = ["sharpness_prior", "classifier_prior_sure", "classifier_prior_precision"]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
+    grid = measured(grid, columns)
     few, most = grid.latent_dim.min(), grid.latent_dim.max()
-    if few == most:
-        return OPEN, f"Not decided: all runs have d = {few}."
-    truths, texts = [], []
+    truths, texts, estimates = [], [], []
     for arch, own in grid.groupby("arch", sort=False):
-        sharpness, sure, precision = (paired(own, column, "latent_dim", most, few) for column in columns)
-        rises = [gain.above(0) for gain in (sure, precision)]
-        truths += [sharpness.above(0), *(None if truth is None else not truth for truth in rises)]
-        before = own[own.latent_dim == few].sharpness_prior.mean()
+        gains = [paired(own, column, "latent_dim", most, few) for column in columns]
+        if few == most or not all(gain.n for gain in gains):
+            continue
+        sharpness, sure, precision = gains
+        estimates += gains
+        truths += [sharpness.above(0), *(negated(gain.above(0)) for gain in (sure, precision))]
+        sharper = percent(sharpness.over(own[own.latent_dim == few].sharpness_prior.mean()), 0, sign=True)
         texts.append(
-            f"in the {named(arch)} models sharpness changes by {sharpness.mean / before:+.0%}, the classifier's "
-            f"certainty by {sure.text(3, sign=True)}, precision by {precision.text(3, sign=True)}"
+            f"From d = {few} to d = {most} the sharpness of samples of the {named(arch)} models changes by {sharper}, "
+            f"the classifier's certainty by {points(sure)} and the precision by {points(precision)}."
         )
-    return verdict_of(truths), f"From d = {few} to d = {most}, {listed(texts)}."
+    if not texts:
+        raise Undecided("it takes models of one architecture with two numbers of dimensions")
+    return verdict_of(truths), f"{' '.join(texts)} {brackets(estimates)}"
 
 
 @finding("samples-fids")
-def fid_of_the_architectures(
-    equal: pd.DataFrame | None, grid: pd.DataFrame | None = None, dark: float | None = None
-) -> tuple[str, str]:
-    """Samples reach a FID of 24.76 after ten epochs, and at equal parameters FID tells the architectures apart.
+def fid_of_the_architectures(equal: pd.DataFrame | None, grid: pd.DataFrame | None = None) -> tuple[str, str]:
+    """Samples have a FID of 24.76.
 
     The level can only be compared by Inception's features of images in the range that it was made for. Holds where such
-    a FID of the model with the most dimensions lies within 1 of 24.76, which is the spread between seeds, and does not
-    where it lies further off; without that network it is not decided. The architectures are compared at equal size by
-    the classifier's features. dark is the FID, by those features, of noise when all images are 255 times too dark.
+    a FID of the models with the most dimensions, drawn from the prior, is shown to lie within 1 of 24.76, which is the
+    spread between seeds; does not hold where it is shown to lie further off. Depends where the architectures differ in
+    this; without that network it is not decided.
+
+    equal compares the architectures by the classifier's features at equal size.
     """
-    cases = differences_of(equal, "classifier_prior_fid")
-    text = cases
-    if not isinstance(cases, str):
-        better = [d for d, case in cases.items() if case.below(0)]
-        text = (
-            f"At equal parameters, by the classifier's features, the convolutional models' FID differs by "
-            f"{extremes(cases, 1, unit='')}; it is lower at d = {listed(better) if better else 'none'}."
+    texts, estimates = [], []
+    try:
+        level = measured(grid, ["inception_prior_fid"])
+        levels = by_case(level[level.latent_dim == level.latent_dim.max()], "inception_prior_fid")
+        truths = [
+            Estimate(x.mean - REPORTED_FID, x.low - REPORTED_FID, x.high - REPORTED_FID, x.n).within(1)
+            for x in levels.values()
+        ]
+        texts.append(f"By Inception the FID is {extremes(levels, _fid)}.")
+        estimates += levels.values()
+    except Undecided as why:
+        truths = [None]
+        texts.append(f"The level of {REPORTED_FID} is not decided: {why}.")
+    try:
+        cases = differences_of(equal, "classifier_prior_fid")
+        lower = {d: case.below(0) for d, case in cases.items()}
+        texts.append(
+            f"With equal parameters, by the classifier's features, the convolutional models have the lower FID "
+            f"{at_dims(lower)}. Convolutional minus fully connected, the difference is {extremes(cases, _fid_change)}."
         )
-    text += f" With all images 255 times too dark pure noise has a FID of {dark:.2g}." if dark is not None else ""
-    if grid is None or "inception_prior_fid" not in grid or grid.inception_prior_fid.isna().all():
-        return OPEN, f"The level of 24.76 is not decided: it takes Inception's weights. {text}"
-    level = Estimate.of(grid[grid.latent_dim == grid.latent_dim.max()].inception_prior_fid)
-    return (HOLDS if abs(level.mean - 24.76) <= 1 else FAILS), f"By Inception the FID is {level.text(1)}. {text}"
+        estimates += cases.values()
+    except Undecided as why:
+        texts.append(f"The architectures are not compared: {why}.")
+    texts += [brackets(estimates)] if estimates else []
+    return verdict_of(truths), " ".join(texts)
 
 
 @finding("interpolation-paths")
@@ -151,43 +190,49 @@ def plausible_paths(grid: pd.DataFrame | None) -> tuple[str, str]:
     Holds where, for each architecture and for straight paths and arcs, the classifier is less sure of the pictures on
     a path at d = 10 than at d = 2; does not hold where it is nowhere less sure.
     """
-    columns = {"straight": "classifier_straight_sure", "arc": "classifier_arc_sure"}
-    if lack := lacking(grid, list(columns.values())):
-        return OPEN, lack
+    columns = {"straight paths": "classifier_straight_sure", "arcs": "classifier_arc_sure"}
+    grid = measured(grid, list(columns.values()))
     if not {2, 10} <= set(grid.latent_dim):
-        return OPEN, "Not decided: it takes models of 2 and of 10 dimensions."
-    gains = {
-        f"{gain.text(3, sign=True)} on {kind} paths ({named(arch)})": gain
-        for arch, own in grid.groupby("arch", sort=False)
-        for kind, column in columns.items()
-        for gain in [paired(own, column, "latent_dim", 10, 2)]
-    }
-    return verdict_of(gain.below(0) for gain in gains.values()), (
-        f"At d = 10 the classifier's certainty along paths differs from that at d = 2 by {listed(gains)}."
+        raise Undecided("it takes models of 2 and of 10 dimensions")
+    gains = compared(
+        {
+            (arch, kind): paired(own, column, "latent_dim", 10, 2)
+            for arch, own in grid.groupby("arch", sort=False)
+            for kind, column in columns.items()
+        }
     )
+    texts = []
+    for arch in dict.fromkeys(arch for arch, _ in gains):
+        changes = [f"{points(gain)} on {kind}" for (of, kind), gain in gains.items() if of == arch]
+        texts.append(
+            f"From d = 2 to d = 10 the classifier's certainty along paths of the {named(arch)} models changes by "
+            f"{listed(changes)}."
+        )
+    return verdict_of(gain.below(0) for gain in gains.values()), f"{' '.join(texts)} {brackets(gains.values())}"
 
 
 @finding("interpolation-paths")
 def decoded_paths_beat_blending(grid: pd.DataFrame | None) -> tuple[str, str]:
     """Pictures on a decoded path are more plausible than the two images blended.
 
-    By the classifier's certainty and by the distance to the nearest training image, on straight paths. Holds where
-    each model is surer and nearer than the blend of the same pairs.
+    By the classifier's certainty and by the distance to the nearest training image, on straight paths. Holds where for
+    each model the decoded pictures are surer and nearer than the blend of the same pairs; does not hold where for none
+    they are either, and depends where some of it is so.
     """
-    columns = [f"classifier_{kind}_{name}" for kind in ("straight", "blended") for name in ("sure", "nearest", "even")]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
-    sure = by_case(grid.assign(gain=grid[columns[0]] - grid[columns[3]]), "gain")
-    near = by_case(grid.assign(gain=grid[columns[1]] - grid[columns[4]]), "gain")
-    truths = [gain.above(0) for gain in sure.values()] + [gain.below(0) for gain in near.values()]
-    blended, steps = grid[columns[3]].mean(), grid[columns[5]].mean()
-    seen = by_case(grid, columns[0])
-    (low, least), (high, most) = best_case(seen, least=True), best_case(seen, least=False)
-    even, evenest = best_case(by_case(grid, columns[2]), least=False)
-    return verdict_of(truths), (
-        f"Between the ends of a straight path the classifier is sure by {least.text()} ({case_name(low)}) to "
-        f"{most.text()} ({case_name(high)}) of decoded pictures, and by {blended:.2f} of blended ones. The evenness of "
-        f"steps is {evenest.text()} at most ({case_name(even)}), and {steps:.2f} of the blend."
+    decoded, blended = (
+        [f"classifier_{kind}_{name}" for name in ("sure", "nearest", "even")] for kind in ("straight", "blended")
+    )
+    grid = measured(grid, [*decoded, *blended])
+    surer = [gain.above(0) for gain in by_case(grid, decoded[0], less=blended[0]).values()]
+    nearer = [gain.below(0) for gain in by_case(grid, decoded[1], less=blended[1]).values()]
+    sure, near, even = (by_case(grid, column) for column in decoded)
+    blend_sure, blend_near, blend_even = (grid[column].mean() for column in blended)
+    return verdict_of([*surer, *nearer]), (
+        f"The classifier is surer of decoded pictures than of blended ones {tally(surer)}: its certainty is "
+        f"{extremes(sure, percent)}, against {100 * blend_sure:.1f} % of the blend. "
+        f"Decoded pictures lie nearer to training images {tally(nearer)}: at {extremes(near, Estimate.text)}, against "
+        f"{blend_near:.2f}. The evenness of steps is {extremes(even, Estimate.text)}, against {blend_even:.2f}. "
+        f"{brackets(sure.values())}"
     )
 
 
@@ -195,16 +240,15 @@ def decoded_paths_beat_blending(grid: pd.DataFrame | None) -> tuple[str, str]:
 def arc_against_straight(grid: pd.DataFrame | None) -> tuple[str, str]:
     """An arc passes more plausible pictures than a straight path.
 
-    Holds where the classifier is surer on the arc for each model; depends where it is for some.
+    Holds where the classifier is surer on the arc for each model, does not hold where it is for none; depends where it
+    is for some.
     """
     columns = ["classifier_arc_sure", "classifier_straight_sure"]
-    if lack := lacking(grid, columns):
-        return OPEN, lack
-    gains = by_case(grid.assign(gain=grid[columns[0]] - grid[columns[1]]), "gain")
-    (low, least), (high, most) = best_case(gains, least=True), best_case(gains, least=False)
-    return verdict_of(gain.above(0) for gain in gains.values()), (
-        f"On the arc and not on the straight path the classifier's certainty changes by {least.text(3, sign=True)} "
-        f"({case_name(low)}) to {most.text(3, sign=True)} ({case_name(high)})."
+    gains = by_case(measured(grid, columns), *columns)
+    truths = [gain.above(0) for gain in gains.values()]
+    return verdict_of(truths), (
+        f"The classifier is surer along arcs than along straight paths {tally(truths)}. Its certainty changes by "
+        f"{extremes(gains, points)}. {brackets(gains.values())}"
     )
 
 
@@ -212,15 +256,14 @@ def arc_against_straight(grid: pd.DataFrame | None) -> tuple[str, str]:
 def labels_are_kept(grid: pd.DataFrame | None) -> tuple[str, str]:
     """A reconstruction keeps the class of its image.
 
-    By the classifier. Holds where at least 95 % of the reconstructions of each model have the label that the image has.
+    By the classifier. Holds where more than 95 % of the reconstructions of each model have the label that the image
+    has; does not hold where that is so for none.
     """
-    if lack := lacking(grid, ["classifier_kept"]):
-        return OPEN, lack
-    kept = by_case(grid, "classifier_kept")
-    (low, least), (high, most) = best_case(kept, least=True), best_case(kept, least=False)
-    return verdict_of(case.above(0.95) for case in kept.values()), (
-        f"Of the reconstructions {percent(least)} ({case_name(low)}) to {percent(most)} ({case_name(high)}) keep the "
-        "label of their image."
+    kept = by_case(measured(grid, ["classifier_kept"]), "classifier_kept")
+    truths = [case.above(0.95) for case in kept.values()]
+    return verdict_of(truths), (
+        f"The share of reconstructions that keep the label of their image is {extremes(kept, percent)}. "
+        f"It is more than 95 % {tally(truths)}. {brackets(kept.values())}"
     )
 
 
@@ -228,58 +271,63 @@ def labels_are_kept(grid: pd.DataFrame | None) -> tuple[str, str]:
 def noise_helps(noise: pd.DataFrame | None, level: str = "salt-pepper:0.1") -> tuple[str, str]:
     """Training on salt-and-pepper noise helps reconstruction.
 
-    noise has a row for each run and tested level: ``trained`` (empty for clean images), ``noise`` that it was tested
-    with ("none" for clean images), and ``error`` against the clean image. Of models trained with a tenth of the pixels
-    changed against those trained on clean images: holds where the error is lower both on such noise and on clean
-    images; depends where it is lower on the noise alone; does not hold where it is not lower on the noise.
+    Models trained on noise are held against those trained on clean images, by the squared error against the clean
+    image. Holds where the error is lower both on such noise and on clean images; depends where it is lower on the noise
+    and not on clean images; does not hold where it is not lower on the noise.
     """
-    if lack := lacking(noise, ["trained", "noise", "error"]):
-        return OPEN, lack
-    truths, texts = {level: [], "none": []}, []
+    noise = measured(noise, ["trained", "noise", "error"])
+    truths, texts, estimates = {level: [], "none": []}, [], []
     for arch, own in noise.groupby("arch", sort=False):
-        if not {"", level} <= set(own.trained):
-            continue
-        for tested, shown in ((level, "such images"), ("none", "clean ones")):
+        changes = []
+        for tested, shown in ((level, "such images"), ("none", "clean images")):
             at = own[own.noise == tested]
-            change, usual = paired(at, "error", "trained", level, ""), at[at.trained == ""].error.mean()
-            truths[tested].append(change.below(0))
-            texts.append(f"{percent(change.over(usual), sign=True)} on {shown} ({named(arch)})")
+            gain = paired(at, "error", "trained", level, "")
+            if not gain.n:
+                break
+            truths[tested].append(gain.below(0))
+            estimates.append(gain)
+            changes.append(f"{percent(gain.over(at.error[at.trained == ''].mean()), sign=True)} on {shown}")
+        if changes:
+            texts.append(
+                f"Training on {noise_name(level)} changes the squared error of the {named(arch)} model by "
+                f"{listed(changes)}."
+            )
     if not texts:
-        return OPEN, f"Not decided: it takes runs trained on {level} and on clean images."
+        raise Undecided(f"it takes runs trained on {noise_name(level)} and on clean images")
     on_noise, on_clean = verdict_of(truths[level]), verdict_of(truths["none"])
-    verdict = on_noise if on_noise != HOLDS else {HOLDS: HOLDS, OPEN: OPEN}.get(on_clean, DEPENDS)
-    return verdict, f"Training with a tenth of the pixels changed alters the squared error by {listed(texts)}."
+    verdict = on_noise if on_noise != HOLDS else on_clean if on_clean in (HOLDS, OPEN) else DEPENDS
+    return verdict, f"{' '.join(texts)} {brackets(estimates)}"
 
 
 @finding("noise-matrix")
 def better_than_a_median(noise: pd.DataFrame | None, level: str = "salt-pepper:0.1") -> tuple[str, str]:
     """A model trained on noise restores images better than a median filter.
 
-    noise as above, with ``median_error``, and ``accuracy`` and ``median_accuracy``, the share of restored images that
-    the classifier names rightly. Holds where, at the level it was trained on, its error is lower and its accuracy
-    higher; depends where one of the two is.
+    At the level that it was trained on. Holds where, for each architecture, its squared error against the clean image
+    is lower, and the classifier names more of what it restores rightly. Does not hold where neither is so for any;
+    depends where some of it is.
     """
-    if lack := lacking(noise, ["trained", "noise", "error", "median_error", "accuracy", "median_accuracy"]):
-        return OPEN, lack
+    noise = measured(noise, ["trained", "noise", "error", "median_error", "accuracy", "median_accuracy"])
     own = noise[(noise.trained == level) & (noise.noise == level)]
-    if lack := lacking(own):
-        return OPEN, lack
-    truths, texts = [], []
+    if own.empty:
+        raise Undecided(f"it takes runs trained and tested on {noise_name(level)}")
+    truths, texts, estimates = [], [], []
     for arch, at in own.groupby("arch", sort=False):
-        error, named_rightly = Estimate.of(at.error - at.median_error), Estimate.of(at.accuracy - at.median_accuracy)
-        truths += [error.below(0), named_rightly.above(0)]
+        error, rightly = Estimate.of(at.error - at.median_error), Estimate.of(at.accuracy - at.median_accuracy)
+        truths += [error.below(0), rightly.above(0)]
+        estimates += [error, rightly]
         texts.append(
-            f"the {named(arch)} model has a squared error of {at.error.mean():.4f} a pixel against "
-            f"{at.median_error.mean():.4f}, and the classifier names {at.accuracy.mean():.1%} of what it restores "
-            f"against {at.median_accuracy.mean():.1%} (n = {error.n})"
+            f"The {named(arch)} model restores them with a squared error of {at.error.mean():.4f} a pixel, "
+            f"{error.text(4, sign=True)} against the median filter. The classifier names "
+            f"{100 * at.accuracy.mean():.1f} % of what the model restores rightly, {points(rightly)} against the "
+            "filter."
         )
-    return verdict_of(truths), sentence(f"with a tenth of the pixels changed {listed(texts)} of the median filter")
+    return verdict_of(truths), f"Images have {noise_name(level)}. {' '.join(texts)} {brackets(estimates)}"
 
 
-def percent(estimate: Estimate, digits: int = 1, sign: bool = False) -> str:
-    """``94.1 % (93.8 to 94.4 %, n = 3)`` of an estimate of a share."""
-    form = f"{'+' if sign else ''}.{digits}f"
-    text = f"{100 * estimate.mean:{form}} %"
-    if math.isnan(estimate.low):
-        return f"{text} (n = {estimate.n})"
-    return f"{text} ({100 * estimate.low:{form}} to {100 * estimate.high:{form}} %, n = {estimate.n})"
+def noise_name(level: str) -> str:
+    """``salt-and-pepper noise on 10 % of the pixels`` of a setting such as salt-pepper:0.1."""
+    kind, value = parse_noise(level)
+    if kind == "salt-pepper":
+        return f"salt-and-pepper noise on {100 * value:g} % of the pixels"
+    return f"Gaussian noise with a standard deviation of {value:g}"
