@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from vaelib import InputError, data, latent, models
@@ -165,27 +166,53 @@ def test_classes_of_own_images_are_drawn_in_their_size(generator):
 def test_a_mixture_has_the_moments_of_the_codes_and_mixes_its_components(generator):
     """Two far groups of codes, each with the spread of its q(z|x)."""
     mu = torch.cat([torch.full((400, 2), -4.0), torch.full((400, 2), 4.0)])
-    fitted = density.fit_mixture(mu, torch.zeros(800, 2), components=2)
+    mixed = density.fit_mixture(mu, torch.zeros(800, 2), components=2)
+    fitted = mixed.gaussians
     assert fitted.means_[:, 0].round() == pytest.approx([-4, 4]) or fitted.means_[:, 0].round() == pytest.approx(
         [4, -4]
     )
     np.testing.assert_allclose(fitted.covariances_, [np.eye(2)] * 2, atol=0.25)
-    draws = density.sample_mixture(fitted, 1000, seed=1)
+    draws = density.sample_mixture(mixed, 1000, seed=1)
     assert draws.dtype == torch.float32
     assert draws.mean().item() == pytest.approx(0, abs=0.4)
     assert 0.3 < (draws[:50, 0] > 0).float().mean() < 0.7
-    assert draws.equal(density.sample_mixture(fitted, 1000, seed=1))
-    assert not draws.equal(density.sample_mixture(fitted, 1000, seed=2))
+    assert draws.equal(density.sample_mixture(mixed, 1000, seed=1))
+    assert not draws.equal(density.sample_mixture(mixed, 1000, seed=2))
 
 
 @pytest.mark.parametrize("count", [2, 9])
 def test_a_mixture_has_no_more_components_than_images(count, generator):
     mu = 5 * torch.randn(count, 3, generator=generator)
-    fitted = density.fit_mixture(mu, torch.full((count, 3), -20.0))
+    mixed = density.fit_mixture(mu, torch.full((count, 3), -20.0))
+    fitted = mixed.gaussians
     assert fitted.n_components == count
     # Each component lies at one of the codes.
     np.testing.assert_allclose(fitted.means_[fitted.means_[:, 0].argsort()], mu[mu[:, 0].argsort()], atol=0.01)
-    assert density.sample_mixture(fitted, 5, seed=0).shape == (5, 3)
+    assert density.sample_mixture(mixed, 5, seed=0).shape == (5, 3)
+
+
+def test_an_unused_dimension_of_a_mixture_is_the_prior(generator):
+    """The middle one of three dimensions has the prior's own mean and spread for every image."""
+    mu = 3 * torch.randn(500, 3, generator=generator)
+    mu[:, 1] = 0
+    logvar = torch.tensor([-2.0, 0, -2]).expand(500, 3)
+    mixed = density.fit_mixture(mu, logvar)
+    assert mixed.used.tolist() == [True, False, True]
+    assert mixed.gaussians.means_.shape == (10, 2)
+    draws = density.sample_mixture(mixed, 20_000, seed=0)
+    assert stats.kstest(draws[:, 1].numpy(), "norm").pvalue > 0.01
+    codes = mu + (0.5 * logvar).exp() * torch.randn(500, 3, generator=generator)
+    own = [0, 2]
+    np.testing.assert_allclose(np.cov(draws[:, own].T.numpy()), np.cov(codes[:, own].T.numpy()), atol=0.6)
+    assert np.abs(np.corrcoef(draws.T.numpy())[1, own]).max() < 0.03
+
+
+def test_of_a_collapsed_model_a_mixture_has_the_dimension_that_says_most():
+    mu = torch.zeros(40, 3)
+    mu[:20, 2] = 0.01
+    mixed = density.fit_mixture(mu, torch.zeros(40, 3), components=1)
+    assert mixed.used.tolist() == [False, False, True]
+    assert density.sample_mixture(mixed, 8, seed=0).shape == (8, 3)
 
 
 def test_a_mixture_of_one_image_is_refused():

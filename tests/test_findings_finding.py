@@ -239,6 +239,8 @@ def test_a_note_that_all_sentences_share_stands_once_below_them():
     assert told(said(f"It is a. {few}", f"It is b. {few}")) == f"- It is a.\n- It is b.\n\n{few}"
     assert told(said(f"It is a. {note}", f"It is b. {few}")) == f"- It is a. {note}\n- It is b. {few}"
     assert told(said(f"It is a. {note}")) == f"- It is a. {note}"
+    assert told(said(f"It is a. {few}", f"It is b. {FEW}")) == f"- It is a.\n- It is b.\n\n{few}"
+    assert told(said("It is a.", f"It is b. {FEW}")) == f"- It is a.\n- It is b. {FEW}"
 
 
 def test_of_too_few_seeds_nothing_is_decided():

@@ -257,6 +257,8 @@ def test_a_template_that_finds_no_runs_says_what_it_looks_for_and_where(path, tm
     namespace = {}
     exec(given.source, namespace)
     namespace["runs_root"] = str(tmp_path / "runs")
+    if path.name == "museum.ipynb":
+        namespace["dataset"] = "digits"  # It needs no run but a classifier, which it looks for after the images.
     with pytest.raises(InputError, match=f"^no .*{re.escape(str(tmp_path))}.*(vaelib train|make)") as caught:
         exec(first.source, namespace)
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ mu, logvar and codes are (N, latent_dim); log densities are in nats, float64.
 import copy
 import math
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from vaelib.config import InputError
 from vaelib.data.sets import ImageData
+from vaelib.models.objective import kl_by_dimension
 from vaelib.models.vae import VAE
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
 
+UNUSED = 0.01  # nats: a dimension whose KL is lower on average is drawn from the prior, which it hardly differs from
 ENTRIES = 20_000_000  # of the table of points by images that is worked on at a time: 160 MB
 
 
@@ -67,12 +70,24 @@ def holes_of(model: VAE, mu: Tensor, logvar: Tensor, classifier, count: int = 20
     return {name: part.mean().item() if len(part) else math.nan for name, part in parts.items()}
 
 
-def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0) -> "GaussianMixture":
+@dataclass(frozen=True)
+class Mixture:
+    """Gaussians fitted to codes, over the dimensions that are in use; the others are drawn from the prior.
+
+    gaussians is scikit-learn's, used is bool (latent_dim,).
+    """
+
+    gaussians: "GaussianMixture"
+    used: Tensor
+
+
+def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0) -> Mixture:
     """A mixture of full-covariance Gaussians fitted to one draw of each image's q(z|x), after Ghosh et al. 2020.
 
     A stand-in for the aggregate posterior: to draw from it, and not from the prior, stays out of the prior's holes.
-    There are no more components than images. A fit that has not settled after 500 rounds is taken as it is.
-    InputError for fewer than two images.
+    A dimension of less than UNUSED nats of KL on average is left out of the fit, as its codes are the prior's already;
+    a thousand of them would take hours. There are no more components than images. A fit that has not settled after 500
+    rounds is taken as it is. InputError for fewer than two images.
     """
     from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import: only where it is used
     from sklearn.mixture import GaussianMixture
@@ -81,17 +96,21 @@ def fit_mixture(mu: Tensor, logvar: Tensor, components: int = 10, seed: int = 0)
         raise InputError(f"a mixture of the codes of {len(mu)} image: accepted are two images at least")
     eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed))
     z = mu + (0.5 * logvar).exp() * eps
+    kl = kl_by_dimension(mu, logvar)
+    used = kl >= min(UNUSED, kl.max().item())  # of a collapsed model the dimension that says most
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = GaussianMixture(min(components, len(z)), random_state=seed, max_iter=500)
-        return mixture.fit(z.double().numpy())
+        gaussians = GaussianMixture(min(components, len(z)), random_state=seed, max_iter=500)
+        return Mixture(gaussians.fit(z[:, used].double().numpy()), used)
 
 
-def sample_mixture(mixture: "GaussianMixture", count: int, seed: int) -> Tensor:
+def sample_mixture(mixture: Mixture, count: int, seed: int) -> Tensor:
     """Draws from the mixture in a random order, float32 (count, latent_dim)."""
-    z, _ = copy.copy(mixture).set_params(random_state=seed).sample(count)
+    drawn, _ = copy.copy(mixture.gaussians).set_params(random_state=seed).sample(count)
+    z = torch.randn(count, len(mixture.used), generator=torch.Generator().manual_seed(seed))
     # The draws come component by component, so that the first few would all be of one.
-    return torch.from_numpy(np.random.default_rng(seed).permutation(z)).float()
+    z[:, mixture.used] = torch.from_numpy(np.random.default_rng(seed).permutation(drawn)).float()
+    return z
 
 
 def class_gaussian(mu: Tensor, logvar: Tensor, labels: Tensor, label: int) -> tuple[Tensor, Tensor]:

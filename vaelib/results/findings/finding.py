@@ -20,7 +20,8 @@ HALF_A_NAT = 0.5  # A difference in the negative ELBO that is shown to be no lar
 SEEDS = 3  # With fewer no finding is decided: two trainings may agree by chance.
 FEW = f"Fewer than {SEEDS} seeds decide nothing."
 HOLDS, FAILS, DEPENDS, OPEN = VERDICTS = ("holds", "does not hold", "depends", "not decided")
-NOTE = re.compile(r" (Brackets: 95 % interval, )?n = [^.]*\.( Fewer [^.]*\.)?$")  # what brackets() ends a sentence with
+# What a finding's sentence ends with that is of its runs: what brackets() says, and that there are too few seeds.
+NOTE = re.compile(r"( (Brackets: 95 % interval, )?n = [^.]*\.)?( Fewer [^.]*\.)?$")
 # What prose calls the architectures.
 IN_WORDS = {"linear": "fully connected", "conv": "convolutional", "convbn": "batch-normalised convolutional"}
 
@@ -288,6 +289,9 @@ def change(estimate: Estimate) -> str:
 def told(findings: Sequence[Finding]) -> str:
     """Findings as a list in Markdown, as a chapter opens with them; the note that all of them share stands below."""
     texts = [one.sentence for one in findings]
-    notes = {match[0] if (match := NOTE.search(text)) else "" for text in texts}
-    shared = notes.pop() if len(notes) == 1 and len(texts) > 1 else ""
-    return "\n".join(f"- {text.removesuffix(shared)}" for text in texts) + (f"\n\n{shared.strip()}" if shared else "")
+    notes = [NOTE.search(text)[0] for text in texts]
+    shared = max(notes, key=len)
+    if len(texts) == 1 or not all(note and shared.endswith(note) for note in notes):
+        return "\n".join(f"- {text}" for text in texts)
+    lines = [f"- {text.removesuffix(note)}" for text, note in zip(texts, notes, strict=True)]
+    return "\n".join(lines) + f"\n\n{shared.strip()}"
