@@ -230,6 +230,7 @@ def said(*sentences):
 
 def test_findings_become_a_list():
     assert told(said("It is a.", "It is b.")) == "- It is a.\n- It is b."
+    assert told([]) == ""
 
 
 def test_a_note_that_all_sentences_share_stands_once_below_them():

@@ -290,8 +290,8 @@ def told(findings: Sequence[Finding]) -> str:
     """Findings as a list in Markdown, as a chapter opens with them; the note that all of them share stands below."""
     texts = [one.sentence for one in findings]
     notes = [NOTE.search(text)[0] for text in texts]
-    shared = max(notes, key=len)
-    if len(texts) == 1 or not all(note and shared.endswith(note) for note in notes):
+    shared = max(notes, key=len, default="")
+    if len(texts) < 2 or not all(note and shared.endswith(note) for note in notes):
         return "\n".join(f"- {text}" for text in texts)
     lines = [f"- {text.removesuffix(note)}" for text, note in zip(texts, notes, strict=True)]
     return "\n".join(lines) + f"\n\n{shared.strip()}"
