@@ -23,7 +23,6 @@ from vaelib.results import (
     read_sizes,
     read_study,
     verdict,
-    wilson,
 )
 from vaelib.training import Run
 
@@ -335,14 +334,6 @@ def test_an_architecture_without_both_dimensions_is_left_out_of_a_contrast():
     assert shown.loc["conv", "other"] == "+16.00"
     assert shown.loc["conv", "score"].startswith("+16.00 (")
     assert shown.loc["conv", "n"] == 2
-
-
-def test_wilsons_interval_is_its_formula():
-    hits = np.arange(50) < 43
-    p, n, z = 43 / 50, 50, stats.norm.ppf(0.975)
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
-    assert wilson(hits) == f"0.86 ({low:.2f} to {high:.2f})"
 
 
 def test_seconds_are_those_of_the_fastest_seed(lines):

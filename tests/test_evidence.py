@@ -91,3 +91,13 @@ def test_a_run_without_measures_is_named(edition, tmp_path):
     (copy.path / "metrics.json").unlink()
     with pytest.raises(InputError, match="vaelib evaluate"):
         results.gather([copy], str(tmp_path))
+
+
+def test_sizes_without_pairs_leave_their_claims_open_and_a_damaged_file_is_named(edition, tmp_path):
+    _, grid = edition
+    file = tmp_path / "sizes.json"
+    file.write_text('{"equal": [], "sized": []}')
+    assert results.gather(grid, str(tmp_path)).equal is None
+    file.write_text('{"equal": [')
+    with pytest.raises(InputError, match=r"sizes\.json cannot be read"):
+        results.gather(grid, str(tmp_path))

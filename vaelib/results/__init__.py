@@ -12,9 +12,8 @@ from vaelib.results.compare import (
     read_sizes,
     read_study,
     verdict,
-    wilson,
 )
-from vaelib.results.evidence import gather, run_table
+from vaelib.results.evidence import gather
 from vaelib.results.tables import (
     at,
     by_cell,

@@ -173,14 +173,6 @@ def contrast(table: pd.DataFrame, columns: dict[str, str], low: int, high: int, 
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def wilson(hits: np.ndarray) -> str:
-    """``0.93 (0.90 to 0.95)``: a share and its 95 % interval. Wilson 1927."""
-    from scipy import stats  # a second to import: only where it is used
-
-    low, high = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return f"{hits.mean():.2f} ({low:.2f} to {high:.2f})"
-
-
 def ablation(lines: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
     """What each change of a tuned cell costs, from the paths of its runs: arch -> change -> one path a cell.
 
